@@ -1,0 +1,1 @@
+"""Avro schemas of all topics, how they are registered, and the embedded registry."""
