@@ -1,0 +1,1 @@
+"""What every process shares: settings, errors, ids, the Kafka kernel, telemetry, security."""

@@ -1,0 +1,83 @@
+"""Deterministic ids: the same thing seen twice gets the same id, so that repeating any step changes nothing.
+
+Parts are joined in a way that cannot be ambiguous (each with its length), and None differs from the empty string.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from uuid import UUID, uuid5
+
+from confluent_kafka import murmur2
+
+# Fixed for ever: every event_id ever written depends on it.
+NAMESPACE = UUID("7c0f6a52-3b1e-5d0a-9a6e-2f2d6f3f1c55")
+
+Part = str | int | None
+
+
+def _join(parts: tuple[Part, ...]) -> str:
+    out = []
+    for part in parts:
+        if part is None:
+            out.append("-")
+        else:
+            text = str(part)
+            out.append(f"{len(text)}:{text}")
+    return "".join(out)
+
+
+def event_id(family: str, instance_id: str, generation: int, *parts: Part) -> str:
+    """UUIDv5 over a family (message, status, session …), the instance with its generation and what identifies the thing."""
+    return str(uuid5(NAMESPACE, _join((family, instance_id, generation, *parts))))
+
+
+def message_event_id(
+    instance_id: str,
+    generation: int,
+    *,
+    chat: str,
+    sender: str | None,
+    message_id: str,
+    kind: str,
+    edit_time_ms: int | None = None,
+) -> str:
+    """Id of a message event; `kind` is part of it so that the real message after an undecryptable one passes."""
+    return event_id("message", instance_id, generation, chat, sender, message_id, kind, edit_time_ms)
+
+
+def status_event_id(
+    instance_id: str,
+    generation: int,
+    *,
+    chat: str,
+    sender: str | None,
+    message_id: str,
+    participant: str | None,
+    device: int | None,
+    status: str,
+) -> str:
+    """Id of one receipt of one participant's device for one message."""
+    return event_id("status", instance_id, generation, chat, sender, message_id, participant, device, status)
+
+
+def session_event_id(instance_id: str, generation: int, *, session_epoch: int, seq: int) -> str:
+    """Id of what comes from no stanza (online, offline …): its place in the session."""
+    return event_id("session", instance_id, generation, session_epoch, seq)
+
+
+def result_id(instance_id: str, command_id: str, kind: str = "final") -> str:
+    """One id for the final result of a command, however often it is told; `kind` names a step on the way."""
+    return str(uuid5(NAMESPACE, _join(("result", instance_id, command_id, kind))))
+
+
+def message_id(secret: bytes, instance_id: str, command_id: str) -> str:
+    """WhatsApp message id of a command: the same command can never leave under two ids."""
+    digest = hmac.new(secret, _join((instance_id, command_id)).encode(), hashlib.sha256).hexdigest()
+    return "3EB0" + digest[:18].upper()
+
+
+def partition_for(instance_id: str, partitions: int) -> int:
+    """Partition of an instance in every instance-keyed topic: Kafka's murmur2 partitioner."""
+    return int(murmur2(instance_id.encode(), partitions))

@@ -1,0 +1,1 @@
+"""The Kafka kernel: clients, the transactional loop, take-over, readers, topic administration."""

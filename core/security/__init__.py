@@ -1,0 +1,1 @@
+"""Keys and encryption of session state."""

@@ -1,0 +1,229 @@
+"""Settings of every process: environment (`WHARF_SECTION__NAME`) over `wharf.toml` over the defaults here.
+
+An unknown name or a malformed value stops the start with its name, what is wrong and the nearest valid name; nothing is
+ignored. `Settings(...)` itself reads nothing from outside; `load_settings()` does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from core.errors import SettingsError
+
+PREFIX = "WHARF_"
+DELIMITER = "__"
+# Names with the prefix that are not settings: where settings are, and switches of the tests and of the supervisor.
+NOT_SETTINGS = ("WHARF_CONFIG", "WHARF_ALLOW_FAULTS")
+NOT_SETTINGS_PREFIXES = ("WHARF_TEST_", "WHARF_STACK_")
+
+Slot = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class KafkaSettings(Section):
+    """The cluster. `external` means that it is not ours to start."""
+
+    bootstrap: Annotated[str, StringConstraints(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$")] = "127.0.0.1:9092"
+    prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]*$", max_length=60)] = "wa."
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 8
+    replication_factor: Annotated[int, Field(ge=1, le=20)] = 1
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca: Path | None = None
+    external: bool = False
+
+    @model_validator(mode="after")
+    def _sasl_is_complete(self) -> KafkaSettings:
+        wants = self.security_protocol.startswith("SASL_")
+        given = [self.sasl_mechanism, self.sasl_username, self.sasl_password]
+        if wants and None in given:
+            raise ValueError("sasl_mechanism, sasl_username and sasl_password are needed with this security_protocol")
+        if not wants and any(value is not None for value in given):
+            raise ValueError("sasl_* is set but security_protocol does not use SASL")
+        return self
+
+
+class RegistrySettings(Section):
+    url: HttpUrl = "http://127.0.0.1:8081"
+    external: bool = False
+
+
+class SimulatorSettings(Section):
+    """Only with `enabled` may anything lead to the simulated WhatsApp."""
+
+    enabled: bool = False
+    control_url: Annotated[str, StringConstraints(pattern=r"^(https?://[^\s]+)?$")] = ""
+    external: bool = False
+
+    @model_validator(mode="after")
+    def _address_only_when_enabled(self) -> SimulatorSettings:
+        if self.control_url and not self.enabled:
+            raise ValueError("control_url is set but enabled is false")
+        return self
+
+
+class ProcessorSettings(Section):
+    """What every transactional loop needs; `slot` is its place in the group and its transactional id."""
+
+    slot: Slot
+    session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 6000
+
+
+class ConnectorSettings(ProcessorSettings):
+    slot: Slot = "connector-1"
+    host_binary: Path = Path("build/bin/wharf-host")
+
+
+class LimiterSettings(ProcessorSettings):
+    slot: Slot = "limiter-1"
+
+
+class RegistrarSettings(ProcessorSettings):
+    slot: Slot = "registrar-1"
+
+
+class TelemetrySettings(Section):
+    host: Literal["127.0.0.1", "::1", "localhost"] = "127.0.0.1"
+    port: Port = 0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    kafka: KafkaSettings = KafkaSettings()
+    registry: RegistrySettings = RegistrySettings()
+    simulator: SimulatorSettings = SimulatorSettings()
+    connector: ConnectorSettings = ConnectorSettings()
+    limiter: LimiterSettings = LimiterSettings()
+    registrar: RegistrarSettings = RegistrarSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    data_dir: Path = Path("data")
+    # Key-encryption keys and the message-id secret; `keys` (the file's JSON) wins over the file.
+    keys_file: Path | None = None
+    keys: SecretStr | None = None
+
+    @property
+    def keys_path(self) -> Path:
+        return self.keys_file if self.keys_file is not None else self.data_dir / "keys.json"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+class _GivenEnvironment(EnvSettingsSource):
+    """pydantic-settings' reader of environment variables over a mapping instead of the process's environment."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = {name.lower(): value for name, value in environ.items()}
+        super().__init__(Settings, env_prefix=PREFIX, env_nested_delimiter=DELIMITER, case_sensitive=False)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._environ
+
+
+def setting_names(model: type[BaseModel] = Settings, base: str = "") -> list[str]:
+    """Every setting as `section.name`."""
+    names: list[str] = []
+    for name, info in model.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            names += setting_names(info.annotation, f"{base}{name}.")
+        else:
+            names.append(base + name)
+    return names
+
+
+def env_name(setting: str) -> str:
+    """The environment variable of a setting: `kafka.prefix` is `WHARF_KAFKA__PREFIX`."""
+    return PREFIX + setting.replace(".", DELIMITER).upper()
+
+
+def _nearest(name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
+    return f"; the nearest valid name is {close[0]}" if close else ""
+
+
+def _unknown_env(environ: Mapping[str, str]) -> list[str]:
+    valid = [env_name(name) for name in setting_names()]
+    return [
+        f"{name}: unknown setting{_nearest(name, [*valid, *NOT_SETTINGS])}"
+        for name in sorted(environ)
+        if name.startswith(PREFIX)
+        and name not in valid
+        and name not in NOT_SETTINGS
+        and not name.startswith(NOT_SETTINGS_PREFIXES)
+    ]
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as cause:
+        raise SettingsError("config.invalid", f"{path}: {cause.strerror}") from cause
+    except tomllib.TOMLDecodeError as cause:
+        raise SettingsError("config.invalid", f"{path}: {cause}") from cause
+
+
+def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    out = dict(low)
+    for name, value in high.items():
+        below = out.get(name)
+        out[name] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return out
+
+
+def _problems(cause: ValidationError, environ: Mapping[str, str], path: Path | None) -> list[str]:
+    valid = setting_names()
+    out = []
+    for item in cause.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in item["loc"])
+        source = env_name(name) if env_name(name) in environ else f"{name} in {path}" if path else name
+        if item["type"] == "extra_forbidden":
+            out.append(f"{source}: unknown setting{_nearest(name, valid)}")
+        else:
+            out.append(f"{source}: {item['msg']}")
+    return out
+
+
+def load_settings(environ: Mapping[str, str] | None = None, directory: Path | None = None) -> Settings:
+    """Settings of this process, or one SettingsError that names everything that is wrong."""
+    environ = os.environ if environ is None else environ
+    directory = Path.cwd() if directory is None else directory
+    unknown = _unknown_env(environ)
+    named = environ.get("WHARF_CONFIG")
+    path = Path(named) if named else directory / "wharf.toml"
+    read = named is not None or path.exists()
+    file_values = _read_toml(path) if read else {}
+    try:
+        settings = Settings(**_merge(file_values, _GivenEnvironment(environ)() if not unknown else {}))
+    except ValidationError as cause:
+        problems = unknown + _problems(cause, environ, path if read else None)
+        raise SettingsError("config.invalid", "; ".join(problems)) from cause
+    if unknown:
+        raise SettingsError("config.invalid", "; ".join(unknown))
+    return settings
