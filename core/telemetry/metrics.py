@@ -1,0 +1,146 @@
+"""Every Prometheus metric name of wharf, as a literal with what it counts. A metric not listed here does not exist.
+
+`Metrics` makes the collectors of one process in a registry of its own: nothing is global.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+
+@dataclass(frozen=True, slots=True)
+class CounterName:
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeName:
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramName:
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+# --- every process ---------------------------------------------------------------------------------------------------
+
+# 1 with the component's name; a dashboard joins on it.
+BUILD_INFO: Final = GaugeName("wharf_process_info", "Component and slot of this process.", ("component", "slot"))
+# 1 = healthy, 0 = not; the same checks as /healthz.
+HEALTHY: Final = GaugeName("wharf_health_check", "Result of each health check.", ("check",))
+
+# --- the transactional loop (core.kafka.loop) ------------------------------------------------------------------------
+
+# kind: work = records or positions of a batch, keepalive = offsets only so that a zombie learns of its fence.
+TRANSACTIONS: Final = CounterName("wharf_transactions_total", "Committed transactions.", ("processor", "kind"))
+# reason: Kafka's error name; a rebalance shows as ILLEGAL_GENERATION or UNKNOWN_MEMBER_ID.
+ABORTS: Final = CounterName("wharf_transaction_aborts_total", "Aborted transactions.", ("processor", "reason"))
+# Records produced per work transaction.
+BATCH_RECORDS: Final = HistogramName(
+    "wharf_batch_records",
+    "Records per transaction.",
+    ("processor",),
+    (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
+)
+# From begin_transaction to the return of commit_transaction.
+COMMIT_SECONDS: Final = HistogramName("wharf_commit_seconds", "Duration of a transaction.", ("processor",))
+# High watermark minus position, per consumed partition.
+LAG: Final = GaugeName("wharf_lag_records", "Records behind the end.", ("processor", "topic", "partition"))
+# From assignment to the committed claim.
+TAKEOVER_SECONDS: Final = HistogramName(
+    "wharf_takeover_seconds", "Duration of a take-over.", ("processor",), (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
+)
+# Partitions this process owns at the moment.
+OWNED_PARTITIONS: Final = GaugeName("wharf_owned_partitions", "Partitions owned.", ("processor",))
+# Records consumed and given to the processor.
+CONSUMED: Final = CounterName("wharf_consumed_records_total", "Records consumed.", ("processor", "topic"))
+# Partitions whose unfinished work was dropped because Kafka was away too long or the partition was lost.
+DROPPED: Final = CounterName("wharf_dropped_batches_total", "Partition batches dropped.", ("processor", "reason"))
+
+# --- codec and registry (core.kafka.codec) ---------------------------------------------------------------------------
+
+# Records that could not be decoded and became dead letters, by error code.
+DEAD_LETTERS: Final = CounterName("wharf_dead_letters_total", "Records sent to the dead letters.", ("processor", "code"))
+# Failed requests to the schema registry that are being retried.
+REGISTRY_RETRIES: Final = CounterName("wharf_registry_retries_total", "Registry requests repeated.")
+
+# --- limiter ---------------------------------------------------------------------------------------------------------
+
+# outcome: admitted, delayed, rejected, expired, cancelled, duplicate, forwarded.
+LIMITER_DECISIONS: Final = CounterName("wharf_limiter_decisions_total", "Decisions on commands.", ("outcome",))
+# Commands held until their time or until the instance is online.
+LIMITER_DELAYED: Final = GaugeName("wharf_limiter_delayed_commands", "Commands held back.")
+
+# --- registrar -------------------------------------------------------------------------------------------------------
+
+# outcome: accepted, rejected.
+REGISTRAR_REQUESTS: Final = CounterName("wharf_registrar_requests_total", "Control requests decided.", ("kind", "outcome"))
+
+# --- connector -------------------------------------------------------------------------------------------------------
+
+# Sessions by state of the session state machine.
+SESSIONS: Final = GaugeName("wharf_sessions", "Sessions by state.", ("state",))
+# Events published, by topic suffix.
+EVENTS: Final = CounterName("wharf_events_total", "Events published.", ("topic",))
+# Final results published, by state.
+RESULTS: Final = CounterName("wharf_results_total", "Final command results.", ("state",))
+# From WhatsApp's frame at the host to the commit of its event.
+INBOUND_SECONDS: Final = HistogramName("wharf_inbound_seconds", "Frame received to event committed.")
+# From the admitted command's offset commit to WhatsApp's ack.
+OUTBOUND_SECONDS: Final = HistogramName("wharf_outbound_seconds", "Command read to WhatsApp's ack.")
+# Commands accepted and not yet final.
+QUEUED_COMMANDS: Final = GaugeName("wharf_queued_commands", "Commands without a final result.")
+# Journal entries received from the host and not yet committed.
+HOST_BACKLOG_BYTES: Final = GaugeName("wharf_host_backlog_bytes", "Bytes from the host not yet committed.")
+# Restarts of the session host seen by this connector.
+HOST_RESTARTS: Final = CounterName("wharf_host_restarts_total", "Session host restarts.")
+
+
+class Metrics:
+    """Collectors of one process, made at first use."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = CollectorRegistry() if registry is None else registry
+        self._made: dict[str, Counter | Gauge | Histogram] = {}
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def counter(self, spec: CounterName) -> Counter:
+        made = self._made.get(spec.name)
+        if made is None:
+            made = self._made[spec.name] = Counter(spec.name, spec.help, spec.labels, registry=self.registry)
+        assert isinstance(made, Counter)
+        return made
+
+    def gauge(self, spec: GaugeName) -> Gauge:
+        made = self._made.get(spec.name)
+        if made is None:
+            made = self._made[spec.name] = Gauge(spec.name, spec.help, spec.labels, registry=self.registry)
+        assert isinstance(made, Gauge)
+        return made
+
+    def histogram(self, spec: HistogramName) -> Histogram:
+        made = self._made.get(spec.name)
+        if made is None:
+            made = self._made[spec.name] = Histogram(
+                spec.name, spec.help, spec.labels, registry=self.registry, buckets=spec.buckets
+            )
+        assert isinstance(made, Histogram)
+        return made
+
+    def expose(self) -> bytes:
+        """The text format of all collectors."""
+        return generate_latest(self.registry)
