@@ -1,0 +1,1 @@
+"""What the tests share: the real parts, started once per session, and waiting for conditions."""
