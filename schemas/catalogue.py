@@ -1,8 +1,8 @@
 """The Avro schemas of all topics, self-contained, by topic.
 
-Rule: one `.avsc` file per named type in `schemas/avro`, references by full name; a subject's schema has every named type
-written out where it is first used, so that it needs no references in the registry. Subjects follow TopicNameStrategy:
-`<full topic>-value`.
+Rule: one `.avsc` file per named type in `schemas/avro`, references by full name; a subject's schema has every named
+type written out where it is first used, so that it needs no references in the registry. Subjects follow
+TopicNameStrategy: `<full topic>-value`.
 """
 
 from __future__ import annotations

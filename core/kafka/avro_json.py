@@ -1,7 +1,7 @@
 """Plain JSON for an Avro schema: how a command may be written by hand, and the canonical form of a record.
 
-Rule for input: nullable fields are null or the plain value (no Avro-JSON union tags), bytes are base64, defaults are filled,
-and what the schema does not know is refused with its path and the nearest valid name.
+Rule for input: nullable fields are null or the plain value (no Avro-JSON union tags), bytes are base64, defaults are
+filled, and what the schema does not know is refused with its path and the nearest valid name.
 Rule for the canonical form: fields at their default are left out, so that a field added later changes no hash.
 """
 
@@ -32,7 +32,9 @@ def from_json(text: bytes, schema: Schema, names: Names) -> dict[str, Any]:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as cause:
         raise PoisonError("api.validation", f"not JSON: {cause}") from cause
-    ids = {n: value[n] for n in ("command_id", "instance_id") if isinstance(value, dict) and isinstance(value.get(n), str)}
+    ids = {
+        n: value[n] for n in ("command_id", "instance_id") if isinstance(value, dict) and isinstance(value.get(n), str)
+    }
     try:
         record: dict[str, Any] = _read(value, schema, names, "")
     except PoisonError as cause:
@@ -60,7 +62,10 @@ def _read(value: Any, node: Any, names: Names, path: str) -> Any:
             return _read_record(value, node, names, path)
         case "enum":
             if value not in node["symbols"]:
-                raise _wrong(path, f"{_show(value)} is none of {', '.join(node['symbols'])}{_nearest(str(value), node['symbols'])}")
+                raise _wrong(
+                    path,
+                    f"{_show(value)} is none of {', '.join(node['symbols'])}{_nearest(str(value), node['symbols'])}",
+                )
             return value
         case "array":
             if not isinstance(value, list):

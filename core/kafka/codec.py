@@ -1,8 +1,8 @@
 """Values of Kafka records to and from plain dicts: Avro in Confluent's wire format, and JSON for commands.
 
-Wire format: a zero byte, the schema id as four bytes big-endian, the Avro binary. Rules: ids are looked up once per topic and
-never registered; what was written with another version is resolved into the version this process knows; bytes that cannot be
-decoded are a PoisonError and nothing else. Times are epoch milliseconds (logical types are not applied).
+Wire format: a zero byte, the schema id as four bytes big-endian, the Avro binary. Rules: ids are looked up once per
+topic and never registered; what was written with another version is resolved into the version this process knows; bytes
+that cannot be decoded are a PoisonError and nothing else. Times are epoch milliseconds (logical types are not applied).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Codec:
         self._writers: dict[tuple[str, int], Any] = {}
 
     def prepare(self, *topics: str) -> None:
-        """Look up the ids of these topics now, so that a missing registration stops the start and not the first record."""
+        """Look up the ids of these topics now: a missing registration stops the start, not the first record."""
         for topic in topics:
             self._id(self._known[topic])
 
@@ -62,7 +62,9 @@ class Codec:
         out = BytesIO()
         out.write(_HEADER.pack(MAGIC, self._id(known)))
         try:
-            fastavro.schemaless_writer(out, known.parsed, record, strict_allow_default=True, disable_tuple_notation=True)
+            fastavro.schemaless_writer(
+                out, known.parsed, record, strict_allow_default=True, disable_tuple_notation=True
+            )
         except (*_MALFORMED, AttributeError) as cause:
             raise _unfit(topic, record, known, cause) from cause
         return out.getvalue()
@@ -82,9 +84,13 @@ class Codec:
             else:
                 record = fastavro.schemaless_reader(body, writer, known.parsed)
         except _MALFORMED as cause:
-            raise PoisonError("api.validation", f"not {known.schema['name']} of schema {schema_id}: {_text(cause)}") from cause
+            raise PoisonError(
+                "api.validation", f"not {known.schema['name']} of schema {schema_id}: {_text(cause)}"
+            ) from cause
         except _RESOLUTION as cause:
-            raise PoisonError("api.validation", f"schema {schema_id} cannot be read as {known.schema['name']}: {cause}") from cause
+            raise PoisonError(
+                "api.validation", f"schema {schema_id} cannot be read as {known.schema['name']}: {cause}"
+            ) from cause
         if not isinstance(record, dict):
             raise PoisonError("api.validation", f"schema {schema_id} is no record")
         if body.tell() != len(payload):
@@ -92,7 +98,7 @@ class Codec:
         return record
 
     def decode_command(self, payload: bytes | None) -> dict[str, Any]:
-        """A command, as Avro or as JSON. The PoisonError has `field`, and in its context the ids where they can be read."""
+        """A command, Avro or JSON. The PoisonError has `field`, and in its context the ids that can be read."""
         if payload is None or not payload.startswith(_JSON_START):
             return self.decode(COMMANDS, payload)
         known = self._known[COMMANDS]
@@ -143,10 +149,13 @@ def _plain(node: Any, names: dict[str, Schema] | None = None, namespace: str = "
     if not isinstance(node, dict):
         return node
     space = node.get("namespace", namespace)
-    plain = {key: value for key, value in node.items() if key not in ("doc", "logicalType", "fields", "items", "values")}
+    plain = {
+        key: value for key, value in node.items() if key not in ("doc", "logicalType", "fields", "items", "values")
+    }
     if "fields" in node:
         plain["fields"] = [
-            {k: _plain(v, names, space) if k == "type" else v for k, v in f.items() if k != "doc"} for f in node["fields"]
+            {k: _plain(v, names, space) if k == "type" else v for k, v in f.items() if k != "doc"}
+            for f in node["fields"]
         ]
     for part in ("items", "values"):
         if part in node:
@@ -166,7 +175,7 @@ def _name(schema: Schema) -> str:
 def _unfit(topic: str, record: dict[str, Any], known: _Known, cause: BaseException) -> APIError:
     """The error with the field that fastavro's validator finds wrong, the innermost of a nullable record."""
     try:
-        validate(record, known.parsed, strict=False, disable_tuple_notation=True)
+        validate(record, known.parsed, disable_tuple_notation=True)  # type: ignore[call-arg]  # missing in its stub
     except ValidationError as found:
         worst = found.errors[-1]
         kind = worst.schema["type"] if isinstance(worst.schema, dict) else worst.schema

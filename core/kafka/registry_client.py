@@ -1,7 +1,7 @@
 """What a process needs of a schema registry while it runs: the id of its own schema, and the schema behind an id.
 
-Rules: schemas are registered at deploy time, never here. A registry that does not answer is waited for, however long, and
-told to `on_state`; only `stop` ends the wait. An id the registry does not know is a fact, not a failure.
+Rules: schemas are registered at deploy time, never here. A registry that does not answer is waited for, however long,
+and told to `on_state`; only `stop` ends the wait. An id the registry does not know is a fact, not a failure.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ class RegistryClient:
         self._stop = stop or threading.Event()
         self._on_state = on_state or (lambda _: None)
         self._http = httpx.Client(
-            base_url=url, timeout=timeout_s, transport=transport, headers={"Content-Type": CONTENT_TYPE, "Accept": CONTENT_TYPE}
+            base_url=url,
+            timeout=timeout_s,
+            transport=transport,
+            headers={"Content-Type": CONTENT_TYPE, "Accept": CONTENT_TYPE},
         )
 
     def close(self) -> None:
@@ -66,7 +69,9 @@ class RegistryClient:
     def schema_id(self, subject: str, schema: Schema) -> int:
         answer = self._ask("POST", f"/subjects/{subject}", {"schema": json.dumps(schema), "schemaType": "AVRO"})
         if answer.status_code == httpx.codes.NOT_FOUND:
-            raise SettingsError("config.topics", f"the schema of {subject} is not registered: run `wharf schemas apply`")
+            raise SettingsError(
+                "config.topics", f"the schema of {subject} is not registered: run `wharf schemas apply`"
+            )
         return int(_good(answer)["id"])
 
     def schema(self, schema_id: int) -> Schema:
@@ -118,7 +123,7 @@ class MemoryRegistry:
         self._ids: dict[str, int] = {}
         self._schemas: dict[int, Schema] = {}
 
-    def schema_id(self, subject: str, schema: Schema) -> int:
+    def schema_id(self, subject: str, schema: Schema) -> int:  # noqa: ARG002  # one id for all subjects
         text = json.dumps(schema, sort_keys=True)
         found = self._ids.setdefault(text, len(self._ids) + 1)
         self._schemas[found] = schema
