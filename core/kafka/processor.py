@@ -55,40 +55,62 @@ Batch: TypeAlias = dict[int, PartitionWork]
 class Processor(Protocol):
     """Called by the loop from one thread only; no method is called while another runs.
 
+    Topic names are those of the topic table, without the prefix, everywhere a processor sees or gives one: only the
+    loop knows the prefix.
+
     Attributes
     ----------
     name: consumer group and metric label, e.g. `limiter`.
     input_topic: the co-partitioned topic whose assignment decides which partitions this process owns.
-    side_topics: further co-partitioned inputs of the same partitions, read from their committed position.
-    state_topic: compacted topic replayed at take-over, or None.
+    side_topics: further co-partitioned inputs of the same partitions, read from their committed position, from the
+        beginning the first time.
+    table_topics: co-partitioned compacted topics, read to their end before `owned` and followed afterwards; they have
+        no position.
+    state_topic: compacted topic replayed at take-over, or None. Keys that begin with a zero byte are the loop's own
+        (owner marks, position) and are not shown.
+
+    Life of a partition: restore* table* owned (collect committed | dropped)* then revoked or lost. After `lost` the same
+    partition may come back and starts again with restore: when Kafka was away too long the loop gives up what it could
+    not commit and reads the committed state again.
     """
 
-    name: str
-    input_topic: str
-    side_topics: Sequence[str]
-    state_topic: str | None
+    @property
+    def name(self) -> str: ...
+    @property
+    def input_topic(self) -> str: ...
+    @property
+    def side_topics(self) -> Sequence[str]: ...
+    @property
+    def table_topics(self) -> Sequence[str]: ...
+    @property
+    def state_topic(self) -> str | None: ...
 
     def restore(self, partition: int, key: bytes, value: bytes | None) -> None:
         """One state record at take-over, oldest first; `value=None` is a tombstone. Decryption or decoding errors raise."""
+
+    def table(self, record: InRecord) -> None:
+        """One record of a table topic: to the end before `owned`, then as they come, each before the next `collect`."""
 
     def owned(self, partition: int, positions: dict[tuple[str, int], int]) -> None:
         """The partition is claimed and its state restored; `positions` are where its inputs go on."""
 
     def revoked(self, partition: int) -> None:
-        """The partition is being handed over; what is not in the batch in flight is dropped. Must return at once."""
+        """The partition is being handed over; what is not committed is dropped. Must return at once."""
 
     def lost(self, partition: int) -> None:
-        """The partition is already somebody else's: drop everything of it at once, effects on the outside included."""
+        """The partition is somebody else's or cannot be committed: drop everything of it at once, effects on the outside
+        included. Also called for a take-over that did not come to its end."""
 
     def collect(self, records: Sequence[InRecord], now_ms: int) -> Batch:
         """Turn newly consumed records, and whatever else is ready, into work. No Kafka I/O here.
 
-        Called also with no records (ticks, host entries). An empty batch means nothing to commit. Every record given is
-        taken over by the processor: it appears in `positions` of this or a later batch.
+        Called also with no records: after `wakeup()` of the loop, and about every 50 ms. An empty batch means nothing to
+        commit. Every record given is taken over by the processor: it appears in `positions` of this or a later batch.
+        Records larger than the topic's limit are the processor's to cut, chunk or reject: the loop stops on them.
         """
 
     def committed(self, partitions: Sequence[int]) -> None:
         """The transaction with the batch of these partitions is committed: effects that rest on it may happen."""
 
     def dropped(self, partition: int) -> None:
-        """The partition's work in the batch in flight was not committed and never will be by this process."""
+        """The partition's work in the batch in flight is given up by this process; `revoked` or `lost` follows."""
