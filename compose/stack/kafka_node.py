@@ -37,7 +37,7 @@ log.cleaner.backoff.ms=5000
 """
 
 # One node on a shared machine: small heap, one collector thread, and the compiler that starts fast.
-_JVM = ("-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.showDateTime=true")
+_JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.showDateTime=true")
 FORMAT_SECONDS = 60
 
 
@@ -52,7 +52,7 @@ class KafkaNode:
     host: str
     port: int
     controller_port: int
-    archive: tuple[str, ...] = ()
+    archive: tuple[str, ...] = ()  # JVM options that use (or make) an archive of loaded classes
 
     @property
     def properties(self) -> Path:
@@ -80,9 +80,9 @@ class KafkaNode:
 
     def _format(self) -> None:
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        arguments = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.properties), "--ignore-formatted"]
+        tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.properties), "--ignore-formatted"]
         done = subprocess.run(
-            [*self._jvm(), *arguments], capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False
+            [*self._jvm(), *tool], capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False
         )
         if done.returncode != 0:
             raise FormatError(f"formatting {self.folder} failed: {(done.stderr + done.stdout).strip()[-500:]}")

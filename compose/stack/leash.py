@@ -4,8 +4,8 @@
 
 CONTROL_FD is one end of a socket pair. The supervisor's end is the lifeline: the kernel closes it however the
 supervisor dies, and at its end the leash kills everything below itself. (A parent-death signal alone would not do: it
-fires when the spawning *thread* ends, and reaches no grandchildren.) Over the socket the supervisor says `T` (terminate the
-command) or `K` (kill everything); the leash says {"pid": n} once and {"exit": code} at the end.
+fires when the spawning *thread* ends, and reaches no grandchildren.) Over the socket the supervisor says `T` (terminate
+the command) or `K` (kill everything); the leash says {"pid": n} once and {"exit": code} at the end.
 Orphaned grandchildren come back to the leash, which is a child subreaper, and die when the command has ended.
 Standard library only, run with `-I -S`, so that it starts in milliseconds.
 """
@@ -126,7 +126,7 @@ def _spawn(command: list[str], output: int) -> int:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        os.execvp(command[0], command)
+        os.execvp(command[0], command)  # noqa: S606 - no shell is meant
     except OSError as error:
         os.write(2, f"leash: cannot run {command[0]}: {error}\n".encode())
     os._exit(127)

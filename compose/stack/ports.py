@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 from pathlib import Path
 
-# Below the range from which the kernel takes ports for outgoing connections, which could snatch a port before its owner binds.
+# Below the range of outgoing connections, one of which could snatch a port before its owner binds it.
 _FIRST, _LAST = 20_000, 32_000
 
 
@@ -37,7 +36,7 @@ def holder(port: int) -> str | None:
         if not process.name.isdigit():
             continue
         try:
-            links = {os.readlink(fd) for fd in (process / "fd").iterdir()}
+            links = {str(fd.readlink()) for fd in (process / "fd").iterdir()}
             if links & inodes:
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
         except OSError:

@@ -27,7 +27,7 @@ class LogFile:
 
 
 class LeashedProcess:
-    """Not thread-safe. `fileno()` becomes readable when there is something to `read()`; `exit_code` is None until it ended."""
+    """Not thread-safe. `fileno()` is readable when there is something to `read()`; `exit_code` is None till the end."""
 
     def __init__(self, leash: subprocess.Popen[bytes], control: socket.socket) -> None:
         self._leash = leash

@@ -17,7 +17,7 @@ ENDPOINT = "org.apache.kafka:kafka_2.13:4.1.0+org.slf4j:slf4j-simple:1.7.36"
 LOCK = layout.TOOLCHAIN / "kafka.lock"
 HOME = layout.BUILD / "kafka"
 LIBS = HOME / "libs"
-_STEP = "kafka-jars"
+_STAMP = HOME / "jars.stamp"
 
 
 class JarMismatchError(RuntimeError):
@@ -55,7 +55,7 @@ def class_path() -> str:
 
 
 def is_installed() -> bool:
-    return stamps.is_done(_STEP, stamps.digest([LOCK])) and all((LIBS / jar.filename).is_file() for jar in read_lock())
+    return stamps.is_done(_STAMP, stamps.digest([LOCK])) and all((LIBS / jar.filename).is_file() for jar in read_lock())
 
 
 def install() -> None:
@@ -68,7 +68,7 @@ def install() -> None:
     LIBS.mkdir(parents=True)
     for jar in jars:
         shutil.copy2(jar, LIBS / jar.name)
-    stamps.mark_done(_STEP, stamps.digest([LOCK]))
+    stamps.mark_done(_STAMP, stamps.digest([LOCK]))
 
 
 def write_lock() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TOOLCHAIN = ROOT / "compose" / "toolchain"
 VENV = ROOT / ".venv"
+VENV_PYTHON = VENV / "bin" / "python"
+REQUIREMENTS = ROOT / "requirements.lock"
 BUILD = ROOT / "build"
-STAMPS = BUILD / "stamps"
 BIN = BUILD / "bin"
 GO_MODULE = ROOT / "connectors" / "go"

@@ -1,5 +1,6 @@
 """A step is done when its stamp holds the hash of exactly the inputs it would run on now.
 
+A stamp lies beside what the step made, so that removing the result removes the stamp.
 Standard library only: the bootstrap imports it before anything is installed.
 """
 
@@ -11,7 +12,7 @@ from compose.toolchain import layout
 
 
 def digest(files: Iterable[Path], *facts: str) -> str:
-    """Hash of the files' names and contents (relative to the project) and of facts that are no files."""
+    """Hash of the files' names and contents, and of facts that are no files."""
     total = hashlib.sha256()
     for path in sorted(files):
         name = path.relative_to(layout.ROOT) if path.is_relative_to(layout.ROOT) else path
@@ -21,13 +22,10 @@ def digest(files: Iterable[Path], *facts: str) -> str:
     return total.hexdigest()
 
 
-def is_done(step: str, inputs: str) -> bool:
-    try:
-        return (layout.STAMPS / step).read_text() == inputs
-    except FileNotFoundError:
-        return False
+def is_done(stamp: Path, inputs: str) -> bool:
+    return stamp.is_file() and stamp.read_text() == inputs
 
 
-def mark_done(step: str, inputs: str) -> None:
-    layout.STAMPS.mkdir(parents=True, exist_ok=True)
-    (layout.STAMPS / step).write_text(inputs)
+def mark_done(stamp: Path, inputs: str) -> None:
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(inputs)

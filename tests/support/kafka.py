@@ -12,6 +12,7 @@ from pathlib import Path
 from compose.stack import ports, probes
 from compose.stack.kafka_node import KafkaNode
 from compose.stack.process import LeashedProcess, LogFile
+from compose.toolchain import kafka_archive
 from compose.toolchain.java import find_java
 from core.settings import KafkaSettings, Settings
 from tests.support.waiting import wait_until
@@ -36,13 +37,14 @@ def running_kafka(folder: Path) -> Iterator[RunningKafka]:
         return
     rng = random.Random()
     port = ports.free_port(rng, set())
-    node = KafkaNode(find_java(), folder / "kafka", "127.0.0.1", port, ports.free_port(rng, {port}))
+    java = find_java()
+    archive = kafka_archive.options(java)
+    node = KafkaNode(java, folder / "kafka", "127.0.0.1", port, ports.free_port(rng, {port}), archive)
     node.prepare()
     process = LeashedProcess.start(node.command(), log=LogFile(folder / "kafka.log"), env=os.environ, cwd=folder)
+    client = {"bootstrap.servers": node.bootstrap}
     try:
-        wait_until(
-            lambda: probes.kafka({"bootstrap.servers": node.bootstrap}).ready, READY_SECONDS, f"Kafka ready (log in {folder})"
-        )
+        wait_until(lambda: probes.kafka(client).ready, READY_SECONDS, f"Kafka ready (log in {folder})")
         yield RunningKafka(node.bootstrap)
     finally:
         process.stop(10)

@@ -1,0 +1,38 @@
+# The two commands are `make demo` and `make test`; each sets up first whatever is missing.
+
+PYTHON ?= python3
+VENV := .venv/bin
+TOOLCHAIN := $(VENV)/python -m compose.toolchain
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+setup: ## fetch and build what this machine lacks, into .venv and build
+	@$(PYTHON) -m compose.toolchain.bootstrap
+
+demo: setup ## the whole system against a simulated WhatsApp; ONCE=1 runs a scenario, compares all ids and ends
+	@$(VENV)/python -m compose.demo $(if $(ONCE),--once)
+
+lint: setup-tests ## ruff, mypy, go vet, staticcheck
+	$(VENV)/ruff check .
+	$(VENV)/mypy
+	$(TOOLCHAIN) go vet ./...
+	$(TOOLCHAIN) staticcheck
+
+test: setup-tests lint ## lint, types, and the tests of all languages
+	$(TOOLCHAIN) go test ./...
+	$(VENV)/pytest tests
+
+lock: ## a maintainer's step: requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --group test --universal --python-version 3.11 --upgrade --generate-hashes \
+	    --no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+clean: ## remove what was built (not .venv, not data)
+	rm -rf build
+
+.PHONY: setup-tests
+setup-tests:
+	@$(PYTHON) -m compose.toolchain.bootstrap --tests
