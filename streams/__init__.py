@@ -1,0 +1,1 @@
+"""Stream processors: the registrar decides control requests, the limiter decides commands."""
