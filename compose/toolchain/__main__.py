@@ -1,10 +1,10 @@
 """The toolchain inside the virtual environment.
 
-    python -m compose.toolchain             everything that `wharf up` needs
-    python -m compose.toolchain --tests     and what only the tests need
-    python -m compose.toolchain go ARGS…    the project's Go, in the Go module
-    python -m compose.toolchain staticcheck
-    python -m compose.toolchain lock-kafka  a maintainer's step: kafka.lock anew
+python -m compose.toolchain             everything that `wharf up` needs
+python -m compose.toolchain --tests     and what only the tests need
+python -m compose.toolchain go ARGS…    the project's Go, in the Go module
+python -m compose.toolchain staticcheck
+python -m compose.toolchain lock-kafka  a maintainer's step: kafka.lock anew
 """
 
 from __future__ import annotations

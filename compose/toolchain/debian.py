@@ -24,6 +24,4 @@ def install(packages: list[str]) -> int:
         return 1
     command = [*become_root, "env", "DEBIAN_FRONTEND=noninteractive", apt, "-qq"]
     subprocess.call([*command, "update"], stdout=subprocess.DEVNULL)
-    return subprocess.call(
-        [*command, "install", "-y", "--no-install-recommends", *packages], stdout=subprocess.DEVNULL
-    )
+    return subprocess.call([*command, "install", "-y", "--no-install-recommends", *packages], stdout=subprocess.DEVNULL)

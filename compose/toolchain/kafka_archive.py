@@ -21,6 +21,7 @@ from compose.stack.kafka_node import KafkaNode
 from compose.stack.process import LeashedProcess, LogFile
 from compose.toolchain import kafka, stamps
 from compose.toolchain.java import Java
+from core.settings import KafkaSettings
 
 _AOT_SINCE = 24
 _STAMP = kafka.HOME / "classes.stamp"
@@ -77,13 +78,12 @@ def _train(java: Java, folder: Path, archive: tuple[str, ...]) -> None:
     log = LogFile(folder / "kafka.log")
     process = LeashedProcess.start(node.command(), log=log, env=os.environ, cwd=folder)
     try:
-        client = {"bootstrap.servers": node.bootstrap}
         deadline = time.monotonic() + READY_SECONDS
-        while not probes.kafka(client).ready:
+        while not probes.kafka(KafkaSettings(bootstrap=node.bootstrap)).ready:
             process.read()
             if process.exit_code is not None or time.monotonic() > deadline:
                 raise TrainingError(f"Kafka did not start: {log.path.read_text()[-500:]}")
-        _exercise(client)
+        _exercise({"bootstrap.servers": node.bootstrap})
     finally:
         # The archive is written at an orderly end.
         process.stop(STOP_SECONDS)

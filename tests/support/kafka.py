@@ -42,7 +42,7 @@ def running_kafka(folder: Path) -> Iterator[RunningKafka]:
     node = KafkaNode(java, folder / "kafka", "127.0.0.1", port, ports.free_port(rng, {port}), archive)
     node.prepare()
     process = LeashedProcess.start(node.command(), log=LogFile(folder / "kafka.log"), env=os.environ, cwd=folder)
-    client = {"bootstrap.servers": node.bootstrap}
+    client = KafkaSettings(bootstrap=node.bootstrap)
     try:
         wait_until(lambda: probes.kafka(client).ready, READY_SECONDS, f"Kafka ready (log in {folder})")
         yield RunningKafka(node.bootstrap)

@@ -1,0 +1,219 @@
+"""Starts components in dependency order, starts again what dies, and ends all of them in reverse order.
+
+Everything happens in the event loop of one thread, which lives as long as the process: children are spawned from it.
+`StackState` is written at every change; that file is all that other processes see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compose.stack.component import Component, State, levels
+from compose.stack.probes import Health
+from compose.stack.process import LeashedProcess, LogFile
+from compose.stack.restarts import Restarts
+from compose.stack.state import ComponentState, StackFiles, StackState
+
+PROBE_PAUSE = 0.05
+KILL_SECONDS = 2.0
+_TAIL_BYTES = 2000
+
+
+@dataclass(slots=True)
+class _Part:
+    """One component while the stack runs."""
+
+    component: Component
+    shown: ComponentState
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    process: LeashedProcess | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Supervisor:
+    """`on_change` is told of every change of a component's state."""
+
+    def __init__(
+        self,
+        components: Sequence[Component],
+        files: StackFiles,
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        settings: Mapping[str, str],
+        simulated: bool = False,
+        on_change: Callable[[ComponentState], None] = lambda _state: None,
+    ) -> None:
+        self._levels = levels(components)
+        self._files = files
+        self._cwd = cwd
+        self._env = env
+        self._on_change = on_change
+        self._parts = {
+            component.name: _Part(
+                component,
+                ComponentState(
+                    component.name,
+                    State.WAITING,
+                    component.address,
+                    dict(component.ports),
+                    log="" if component.external else str(files.log(component.name)),
+                ),
+            )
+            for component in components
+        }
+        self.state = StackState(
+            pid=os.getpid(),
+            started_ms=time.time_ns() // 1_000_000,
+            simulated=simulated,
+            settings=dict(settings),
+            components=[part.shown for part in self._parts.values()],
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; then everything has ended when this returns, also after an error."""
+        self._files.write_state(self.state)
+        keepers = [asyncio.create_task(self._keep(part), name=part.component.name) for part in self._parts.values()]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            # A keeper never returns; if one raises, that is our own error and ends the stack.
+            done, _ = await asyncio.wait([stopping, *keepers], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (stopping, *keepers):
+                task.cancel()
+            await asyncio.gather(stopping, *keepers, return_exceptions=True)
+            await self._stop_all()
+
+    async def _keep(self, part: _Part) -> None:
+        component = part.component
+        for need in component.needs:
+            await self._parts[need].ready.wait()
+        if component.external:
+            await self._watch_external(part)
+            return
+        restarts = Restarts()
+        if component.prepare:
+            await asyncio.to_thread(component.prepare)
+        while True:
+            ready_since = await self._run_once(part)
+            if part.shown.state is State.DONE:
+                await asyncio.Event().wait()
+            ready_seconds = 0.0 if ready_since is None else time.monotonic() - ready_since
+            restarts, pause = restarts.after_death(ready_seconds)
+            part.shown.restarts += 1
+            self._show(part, State.RESTARTING, error=self._last_words(part))
+            await asyncio.sleep(pause)
+
+    async def _run_once(self, part: _Part) -> float | None:
+        """Start it and wait for its end; when it became ready, if it did."""
+        component = part.component
+        part.ended.clear()
+        part.process = process = LeashedProcess.start(
+            component.command,
+            log=LogFile(self._files.log(component.name)),
+            env={**self._env, **component.env},
+            cwd=self._cwd,
+        )
+        asyncio.get_running_loop().add_reader(process.fileno(), self._read, part, process)
+        self._show(part, State.STARTING)
+        ready_since = await self._wait_ready(part)
+        await part.ended.wait()
+        part.ready.clear()
+        if component.one_shot and process.exit_code == 0:
+            self._show(part, State.DONE)
+            part.ready.set()
+        return ready_since
+
+    async def _wait_ready(self, part: _Part) -> float | None:
+        if part.component.one_shot:
+            return None
+        while not part.ended.is_set():
+            health = await self._probe(part)
+            if health.ready and not part.ended.is_set():
+                part.ready.set()
+                self._show(part, State.READY)
+                return time.monotonic()
+            await asyncio.sleep(PROBE_PAUSE)
+        return None
+
+    async def _watch_external(self, part: _Part) -> None:
+        while True:
+            health = await self._probe(part)
+            if health.ready:
+                if not part.ready.is_set():
+                    self._show(part, State.EXTERNAL)
+                part.ready.set()
+            else:
+                error = health.error or "not ready"
+                if part.shown.state is not State.WAITING or part.shown.error != error:
+                    self._show(part, State.WAITING, error=error)
+                part.ready.clear()
+            await asyncio.sleep(1.0)
+
+    async def _probe(self, part: _Part) -> Health:
+        probe = part.component.probe
+        return Health(True) if probe is None else await asyncio.to_thread(probe)
+
+    def _read(self, part: _Part, process: LeashedProcess) -> None:
+        descriptor = process.fileno()
+        process.read()
+        if process.exit_code is not None:
+            # Its socket is closed already; the loop must forget the number before somebody else gets it.
+            asyncio.get_running_loop().remove_reader(descriptor)
+            part.ended.set()
+        if process.pid != part.shown.pid and part.process is process:
+            part.shown.pid = process.pid
+            self._files.write_state(self.state)
+
+    def _show(self, part: _Part, state: State, error: str = "") -> None:
+        part.shown.state = state
+        part.shown.error = error
+        if state in (State.RESTARTING, State.DONE, State.STOPPED):
+            part.shown.pid = None
+        self._files.write_state(self.state)
+        self._on_change(part.shown)
+
+    def _last_words(self, part: _Part) -> str:
+        code = part.process.exit_code if part.process else None
+        how = f"killed by signal {code - 128}" if code and code > 128 else f"exit code {code}"
+        lines = _tail(self._files.log(part.component.name))
+        return f"{how}: {lines[-1]}" if lines else how
+
+    async def _stop_all(self) -> None:
+        for level in reversed(self._levels):
+            await asyncio.gather(*(self._stop(self._parts[component.name]) for component in level))
+
+    async def _stop(self, part: _Part) -> None:
+        process = part.process
+        if process is not None and process.exit_code is None:
+            process.terminate()
+            if not await _within(part.ended, part.component.stop_seconds):
+                process.kill()
+                await _within(part.ended, KILL_SECONDS)
+        if not part.component.external:
+            self._show(part, State.STOPPED)
+
+
+async def _within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            return [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,192 @@
+"""The components of the local stack, from the settings: names, commands, needs, ports, readiness. One row each."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from compose.stack import ports, probes
+from compose.stack.component import Component, StackError
+from compose.stack.kafka_node import KafkaNode
+from compose.toolchain import kafka_archive, layout
+from compose.toolchain.java import find_java
+from core.settings import Settings, env_name
+
+LOOPBACK = "127.0.0.1"
+# Components that are wharf's own processes: a telemetry port each, the settings by environment.
+PROCESSES = ("registrar", "limiter", "connector")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`env` is what every process of the stack, and every command that wants to reach it, is given."""
+
+    components: tuple[Component, ...]
+    env: Mapping[str, str]
+    ports: Mapping[str, int]
+    notes: tuple[str, ...]
+
+
+class PortChooser:
+    """Ports by name: one that is set must be free; else the one used last time, the usual one, or any free one."""
+
+    def __init__(self, remembered: Mapping[str, int], rng: random.Random) -> None:
+        self._remembered = remembered
+        self._rng = rng
+        self.chosen: dict[str, int] = {}
+        self.notes: list[str] = []
+
+    def choose(self, name: str, *, wanted: int | None = None, usual: int | None = None) -> int:
+        self.chosen[name] = port = self._pick(name, wanted, usual)
+        return port
+
+    def _pick(self, name: str, wanted: int | None, usual: int | None) -> int:
+        taken = set(self.chosen.values())
+        if wanted:
+            if wanted in taken or not ports.is_free(wanted):
+                holder = _holder(wanted)
+                raise StackError(f"port {wanted}, set for {name}, is taken by {holder}: free it or set another")
+            return wanted
+        for port in (self._remembered.get(name), usual):
+            if port and port not in taken and ports.is_free(port):
+                return port
+        port = ports.free_port(self._rng, taken)
+        if usual and name not in self._remembered:
+            self.notes.append(f"{name}: port {usual} is taken by {_holder(usual)}, using {port}")
+        return port
+
+
+def _holder(port: int) -> str:
+    return ports.holder(port) or "a process of another user"
+
+
+def plan(settings: Settings, *, simulate: int, remembered: Mapping[str, int], rng: random.Random) -> Plan:
+    """The table for these settings; `simulate` instances that pair by themselves with the simulator."""
+    chooser = PortChooser(remembered, rng)
+    data = settings.data_dir.absolute()
+    env = {env_name("data_dir"): str(data)}
+    rows = [
+        _kafka(settings, data, chooser, env),
+        Component("topics", _wharf("topics", "apply"), needs=("kafka",), env=env),
+        _registry(settings, chooser, env),
+        Component("schemas", _wharf("schemas", "apply"), needs=("registry",), env=env),
+    ]
+    needs: tuple[str, ...] = ("topics", "schemas")
+    if "host_binary" not in settings.connector.model_fields_set:
+        env[env_name("connector.host_binary")] = str(layout.BIN / "wharf-host")
+    simulated = simulate > 0 or settings.simulator.enabled
+    if simulated:
+        rows.append(_simulator(settings, data, chooser, env))
+    rows += [
+        _process("registrar", "streams.registrar", needs, chooser, env),
+        _process("limiter", "streams.limiter", needs, chooser, env),
+        _process("connector", "connectors", (*needs, "simulator") if simulated else needs, chooser, env),
+    ]
+    if simulate > 0:
+        command = (sys.executable, "-m", "compose.demo.phones", "--instances", str(simulate))
+        rows.append(_with_telemetry("phones", command, PROCESSES, chooser, env))
+    return Plan(tuple(rows), env, chooser.chosen, tuple(chooser.notes))
+
+
+def _wharf(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "compose.cli", *arguments)
+
+
+def _kafka(settings: Settings, data: Path, chooser: PortChooser, env: dict[str, str]) -> Component:
+    given = settings.kafka
+    if given.external:
+        return Component("kafka", address=given.bootstrap, external=True, probe=partial(probes.kafka, given))
+    host, port = _local_address("kafka.bootstrap", given.bootstrap)
+    is_set = "bootstrap" in given.model_fields_set
+    port = chooser.choose("kafka", wanted=port if is_set else None, usual=port)
+    java = find_java()
+    node = KafkaNode(java, data / "kafka", host, port, chooser.choose("kafka-controller"), kafka_archive.options(java))
+    env[env_name("kafka.bootstrap")] = node.bootstrap
+    return Component(
+        "kafka",
+        tuple(node.command()),
+        address=node.bootstrap,
+        ports={"kafka": port, "kafka-controller": node.controller_port},
+        prepare=node.prepare,
+        probe=partial(probes.kafka, given.model_copy(update={"bootstrap": node.bootstrap})),
+        stop_seconds=2.5,
+    )
+
+
+def _registry(settings: Settings, chooser: PortChooser, env: dict[str, str]) -> Component:
+    given = settings.registry
+    if given.external:
+        probe = partial(probes.http, f"{given.url}/subjects")
+        return Component("registry", needs=("kafka",), address=given.url, external=True, probe=probe)
+    host, port = _local_address("registry.url", urlsplit(given.url).netloc)
+    port = chooser.choose("registry", wanted=port if "url" in given.model_fields_set else None, usual=port)
+    url = f"http://{host}:{port}"
+    env[env_name("registry.url")] = url
+    return Component(
+        "registry",
+        (sys.executable, "-m", "schemas.registry"),
+        needs=("kafka",),
+        env=env,
+        address=url,
+        ports={"registry": port},
+        probe=partial(probes.http, f"{url}/subjects"),
+        stop_seconds=2.0,
+    )
+
+
+def _simulator(settings: Settings, data: Path, chooser: PortChooser, env: dict[str, str]) -> Component:
+    given = settings.simulator
+    env[env_name("simulator.enabled")] = "true"
+    if given.external:
+        if not given.control_url:
+            raise StackError("simulator.external is set, so simulator.control_url must say where it is")
+        probe = partial(probes.http, f"{given.control_url}/healthz")
+        return Component("simulator", address=given.control_url, external=True, probe=probe)
+    port = urlsplit(given.control_url).port if given.control_url else None
+    control = f"{LOOPBACK}:{chooser.choose('simulator', wanted=port)}"
+    whatsapp = f"{LOOPBACK}:{chooser.choose('simulator-whatsapp')}"
+    env[env_name("simulator.control_url")] = f"http://{control}"
+    return Component(
+        "simulator",
+        (
+            str(layout.BIN / "wharf-simulator"),
+            *("--listen", whatsapp, "--control", control, "--data", str(data / "simulator")),
+        ),
+        address=f"http://{control}",
+        ports={name: chooser.chosen[name] for name in ("simulator", "simulator-whatsapp")},
+        probe=partial(probes.http, f"http://{control}/healthz"),
+        stop_seconds=2.0,
+    )
+
+
+def _process(name: str, module: str, needs: tuple[str, ...], chooser: PortChooser, env: dict[str, str]) -> Component:
+    return _with_telemetry(name, (sys.executable, "-m", module), needs, chooser, env)
+
+
+def _with_telemetry(
+    name: str, command: tuple[str, ...], needs: tuple[str, ...], chooser: PortChooser, env: dict[str, str]
+) -> Component:
+    port = chooser.choose(name)
+    return Component(
+        name,
+        command,
+        needs=needs,
+        env={**env, env_name("telemetry.port"): str(port)},
+        address=f"http://{LOOPBACK}:{port}",
+        ports={name: port},
+        probe=partial(probes.http, f"http://{LOOPBACK}:{port}/healthz"),
+    )
+
+
+def _local_address(setting: str, address: str) -> tuple[str, int]:
+    """Host and port of something that we are to start here."""
+    parts = urlsplit(f"//{address}")
+    if parts.hostname not in (LOOPBACK, "localhost") or parts.port is None:
+        section = setting.partition(".")[0]
+        raise StackError(f"{setting} is {address}, which is not on this machine; set {section}.external = true")
+    return LOOPBACK, parts.port
