@@ -7,7 +7,6 @@ and told to `on_state`; only `stop` ends the wait. An id the registry does not k
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
@@ -15,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import httpx
 
 from core.errors import DBError, SettingsError
+from core.telemetry.logs import get_logger
 
 Schema: TypeAlias = dict[str, Any]
 OnState: TypeAlias = Callable[[str | None], None]
@@ -22,8 +22,6 @@ OnState: TypeAlias = Callable[[str | None], None]
 CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 2.0
-
-log = logging.getLogger(__name__)
 
 
 class UnknownSchemaError(LookupError):
@@ -53,6 +51,7 @@ class RegistryClient:
         timeout_s: float = 10.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
+        self._log = get_logger(__name__)
         self._url = url
         self._stop = stop or threading.Event()
         self._on_state = on_state or (lambda _: None)
@@ -101,7 +100,7 @@ class RegistryClient:
                     return answer
                 trouble = f"{self._url}: HTTP {answer.status_code}"
             if not waited:
-                log.warning("schema registry does not answer, waiting: %s", trouble)
+                self._log.warning("registry_unreachable", trouble=trouble)
             waited = True
             self._on_state(trouble)
             if self._stop.wait(wait_s):
