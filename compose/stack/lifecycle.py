@@ -60,10 +60,11 @@ def run(
             simulated=any(component.name == "simulator" for component in plan.components),
             on_change=changed,
         )
-        asyncio.run(_until_signalled(supervisor))
+        asyncio.run(until_signalled(supervisor))
 
 
-async def _until_signalled(supervisor: Supervisor) -> None:
+async def until_signalled(supervisor: Supervisor) -> None:
+    """Run until this process is told to end."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

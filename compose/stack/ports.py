@@ -36,12 +36,18 @@ def holder(port: int) -> str | None:
         if not process.name.isdigit():
             continue
         try:
-            links = {str(fd.readlink()) for fd in (process / "fd").iterdir()}
-            if links & inodes:
+            if any(_target(fd) in inodes for fd in (process / "fd").iterdir()):
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
         except OSError:
             continue  # another user's, or it ended while we looked
     return None
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except FileNotFoundError:
+        return ""  # closed while we looked
 
 
 def _listening_inodes(port: int) -> set[str]:

@@ -1,0 +1,151 @@
+"""The pure parts of the stack: restart pauses, start order, ports, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compose.stack import lifecycle, ports, table
+from compose.stack.component import Component, StackError, State, levels
+from compose.stack.probes import Health
+from compose.stack.restarts import HEALTHY_SECONDS, LONGEST_PAUSE, Restarts
+from compose.stack.state import ComponentState, StackFiles, StackState
+from core.settings import KafkaSettings, RegistrySettings, Settings, SimulatorSettings
+
+
+def test_the_first_restart_is_at_once_and_later_ones_wait_longer() -> None:
+    restarts, pauses = Restarts(), []
+    for _ in range(10):
+        restarts, pause = restarts.after_death(1.0)
+        pauses.append(pause)
+    assert pauses == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+
+
+@given(st.lists(st.floats(0, 1000), max_size=50))
+def test_a_minute_of_health_makes_the_next_restart_immediate(lives: list[float]) -> None:
+    restarts = Restarts()
+    for life in lives:
+        restarts, pause = restarts.after_death(life)
+        assert 0 <= pause <= LONGEST_PAUSE
+        if life >= HEALTHY_SECONDS:
+            assert pause == 0
+
+
+def component(name: str, *needs: str) -> Component:
+    return Component(name, needs=needs, probe=lambda: Health(True))
+
+
+def test_levels_put_every_component_after_what_it_needs() -> None:
+    got = levels([component("c", "a", "b"), component("b", "a"), component("a"), component("d")])
+    assert [[part.name for part in level] for level in got] == [["a", "d"], ["b"], ["c"]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [([component("a", "b"), component("b", "a")], "a.*b"), ([component("a", "nothing")], "nothing")],
+)
+def test_circles_and_unknown_needs_are_refused(parts: list[Component], named: str) -> None:
+    with pytest.raises(StackError, match=named):
+        levels(parts)
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_the_holder_of_a_port_is_named(taken: int) -> None:
+    assert not ports.is_free(taken)
+    assert str(ports.holder(taken)).endswith(f"(pid {os.getpid()})")
+
+
+def test_a_port_that_is_set_and_taken_stops_the_start_and_says_by_whom(taken: int) -> None:
+    chooser = table.PortChooser({}, random.Random(1))
+    with pytest.raises(StackError, match=rf"port {taken}, set for kafka, is taken by .*pid {os.getpid()}"):
+        chooser.choose("kafka", wanted=taken)
+
+
+def test_a_usual_port_that_is_taken_is_replaced_and_noted(taken: int) -> None:
+    chooser = table.PortChooser({}, random.Random(1))
+    assert chooser.choose("kafka", usual=taken) != taken
+    assert f"port {taken} is taken by" in chooser.notes[0]
+
+
+def test_ports_of_the_last_time_are_kept_while_they_are_free(taken: int) -> None:
+    free = ports.free_port(random.Random(2), {taken})
+    chooser = table.PortChooser({"limiter": free, "connector": taken}, random.Random(1))
+    assert chooser.choose("limiter") == free
+    assert chooser.choose("connector") != taken
+
+
+def plan(settings: Settings, simulate: int = 0) -> table.Plan:
+    return table.plan(settings, simulate=simulate, remembered={}, rng=random.Random(3))
+
+
+def test_without_simulate_nothing_leads_to_the_simulator(tmp_path: Path) -> None:
+    plain = plan(Settings(data_dir=tmp_path))
+    assert {part.name for part in plain.components}.isdisjoint({"simulator", "phones"})
+    assert not [name for part in plain.components for name in part.env if "SIMULATOR" in name]
+    simulated = plan(Settings(data_dir=tmp_path), simulate=2)
+    assert {"simulator", "phones"} <= {part.name for part in simulated.components}
+    assert simulated.env["WHARF_SIMULATOR__ENABLED"] == "true"
+
+
+def test_external_components_are_probed_and_not_started(tmp_path: Path) -> None:
+    settings = Settings(
+        data_dir=tmp_path,
+        kafka=KafkaSettings(bootstrap="broker:9092", external=True),
+        registry=RegistrySettings(url="http://registry:8081", external=True),
+        simulator=SimulatorSettings(enabled=True, control_url="http://simulator:9000", external=True),
+    )
+    parts = {part.name: part for part in plan(settings).components}
+    for name in ("kafka", "registry", "simulator"):
+        assert parts[name].external
+        assert not parts[name].command
+        assert parts[name].probe is not None
+    assert not parts["connector"].external
+
+
+def test_an_address_elsewhere_needs_external(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match=r"kafka\.bootstrap is broker:9092.*set kafka\.external"):
+        plan(Settings(data_dir=tmp_path, kafka=KafkaSettings(bootstrap="broker:9092")))
+
+
+def test_commands_find_the_running_stack(tmp_path: Path) -> None:
+    files = StackFiles(tmp_path / "data")
+    environ = {"WHARF_DATA_DIR": "data"}
+    state = StackState(1, 2, False, {"WHARF_KAFKA__BOOTSTRAP": "127.0.0.1:29999"}, [])
+    with files.locked():
+        files.write_state(state)
+        attached = lifecycle.load_attached_settings(environ, tmp_path)
+        chosen = lifecycle.load_attached_settings({**environ, "WHARF_KAFKA__BOOTSTRAP": "other:1"}, tmp_path)
+    assert attached.kafka.bootstrap == "127.0.0.1:29999"
+    assert chosen.kafka.bootstrap == "other:1"
+    assert lifecycle.load_attached_settings(environ, tmp_path).kafka.bootstrap == "127.0.0.1:9092"
+
+
+def test_state_survives_writing_and_reading(tmp_path: Path) -> None:
+    files = StackFiles(tmp_path)
+    state = StackState(7, 8, True, {"a": "b"}, [ComponentState("kafka", State.READY, "x", {"kafka": 1}, 9, 2, "log")])
+    files.write_state(state)
+    assert files.last_state() == state
+    assert files.running() is None  # nobody holds the lock
+
+
+def test_wipe_removes_the_stacks_data_and_nothing_else(tmp_path: Path) -> None:
+    files = StackFiles(tmp_path / "data")
+    for name in ("kafka", "logs", "mine"):
+        (files.data_dir / name).mkdir(parents=True)
+    (files.data_dir / "keys.json").write_text("{}")
+    assert lifecycle.wipe(files) == ["mine"]
+    assert [path.name for path in files.data_dir.iterdir()] == ["mine"]
