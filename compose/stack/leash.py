@@ -43,8 +43,11 @@ class Log:
         self._size = self._file.tell()
 
     def write(self, data: bytes) -> None:
-        if self._size and self._size + len(data) > self._max:
+        if self._size + len(data) > self._max and (line_end := data.find(b"\n") + 1):
+            # Lines are not cut: the one that has begun ends in the old file.
+            self._file.write(data[:line_end])
             self._rotate()
+            data = data[line_end:]
         self._file.write(data)
         self._size += len(data)
 

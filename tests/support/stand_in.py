@@ -3,7 +3,7 @@
     stand_in.py PORT [--grandchildren] [--ignore-term] [--die-at-start FILE]
 
 GET /die ends it with exit code 3. With --grandchildren it starts one child in its own process group and one in a
-session of its own. With --die-at-start it exits with 4 as long as FILE holds a number above zero, which it lowers by one.
+session of its own. With --die-at-start it exits with 4 while FILE holds a number above zero, which it lowers by one.
 """
 
 from __future__ import annotations
