@@ -69,12 +69,18 @@ CATALOGUE: dict[str, ErrorCode] = _codes(
     ErrorCode("api.unknown_schema", 422, "the schema id is not in the registry", "register the schema, or use JSON"),
     ErrorCode("db.kafka_unavailable", 503, "Kafka does not answer; nothing was accepted", "retry", True),
     ErrorCode("db.kafka_fenced", 503, "another process took over this slot", "the supervisor restarts it", True),
-    ErrorCode("db.registry_unavailable", 503, "the schema registry does not answer; nothing was accepted", "retry", True),
+    ErrorCode(
+        "db.registry_unavailable", 503, "the schema registry does not answer; nothing was accepted", "retry", True
+    ),
     ErrorCode("db.clickhouse_unavailable", 503, "ClickHouse does not answer", "retry", True),
     ErrorCode("db.redis_unavailable", 503, "Redis does not answer", "retry", True),
-    ErrorCode("db.object_store_unavailable", 503, "the object store does not answer; nothing was stored", "retry", True),
+    ErrorCode(
+        "db.object_store_unavailable", 503, "the object store does not answer; nothing was stored", "retry", True
+    ),
     ErrorCode("db.state_corrupt", 503, "a state record cannot be read", "restore the topic or the keys from a backup"),
-    ErrorCode("db.key_unknown", 503, "state is encrypted with a key that is not in the key file", "restore the key file"),
+    ErrorCode(
+        "db.key_unknown", 503, "state is encrypted with a key that is not in the key file", "restore the key file"
+    ),
     ErrorCode("db.position_lost", 503, "there is state but no position to go on from", "see `wharf doctor`"),
     ErrorCode("config.invalid", 500, "a setting is unknown or malformed", "correct the named setting"),
     ErrorCode("config.keys", 500, "the key file is missing, open to others or malformed", "restore it with mode 0600"),

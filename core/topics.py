@@ -11,6 +11,10 @@ from enum import StrEnum
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
+# Key, value and headers of a command or an event (design, section 3).
+MAX_RECORD_BYTES = 1_048_576
+# What a record that carries another one whole may add to it.
+WRAPPING_BYTES = 65_536
 
 
 class Retention(StrEnum):
@@ -29,6 +33,7 @@ class Topic:
     keyed_by_instance: bool = True
     internal: bool = False
     append_time: bool = False
+    max_record_bytes: int = MAX_RECORD_BYTES
     config: dict[str, str] = field(default_factory=dict)
 
 
@@ -48,7 +53,7 @@ def _log(name: str, record: str, days: float, **kwargs: object) -> Topic:
 
 TOPICS: tuple[Topic, ...] = (
     _log("commands", "Command", 7, append_time=True),
-    _log("commands.admitted", "AdmittedCommand", 7),
+    _log("commands.admitted", "AdmittedCommand", 7, max_record_bytes=MAX_RECORD_BYTES + WRAPPING_BYTES),
     _log("results", "CommandResult", 30),
     _log("events.message", "MessageEvent", 30),
     _log("events.status", "StatusEvent", 30),
@@ -57,8 +62,16 @@ TOPICS: tuple[Topic, ...] = (
     _log("pairing", "PairingEvent", 1 / 24),
     _log("control", "ControlRequest", 7),
     _log("audit", "AuditEvent", 365),
-    _log("deadletter", "DeadLetter", 30),
+    _log("deadletter", "DeadLetter", 30, max_record_bytes=MAX_RECORD_BYTES + 2 * WRAPPING_BYTES),
     Topic("instances", "wharf.Instance", Retention.COMPACT),
     Topic("sessions", None, Retention.COMPACT, internal=True, config=_STATE),
     Topic("limits", None, Retention.COMPACT, internal=True, config=_STATE),
 )
+
+BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
+
+
+def record_limit(name: str) -> int:
+    """Largest record of a topic; topics outside the table have the common limit."""
+    topic = BY_NAME.get(name)
+    return MAX_RECORD_BYTES if topic is None else topic.max_record_bytes

@@ -1,0 +1,145 @@
+"""The inputs of owned partitions: one consumer assigned by hand, a buffer per topic partition, fair round-robin out of it.
+
+Tables are delivered apart and completely; records of inputs wait in the buffers until the loop takes them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, cast
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from core.errors import DBError, Fenced
+from core.kafka.holdings import Source
+from core.kafka.processor import InRecord
+from core.telemetry.logs import get_logger
+
+# Records of one partition taken before the next partition has its turn.
+_TURN = 64
+# Buffered records above which nothing more is fetched.
+_HIGH_WATER = 10_000
+
+
+def in_record(message: Message, topic: str) -> InRecord:
+    """`topic` is the name without the prefix."""
+    key, value = message.key(), message.value()
+    # librdkafka gives a list of pairs; its type stubs also allow a mapping, which only producers take.
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    return InRecord(
+        topic,
+        int(message.partition() or 0),
+        int(message.offset() or 0),
+        int(message.timestamp()[1]),
+        key.encode() if isinstance(key, str) else key,
+        value.encode() if isinstance(value, str) else value,
+        tuple((name, text or b"") for name, text in headers),
+    )
+
+
+class Fetcher:
+    """Not thread-safe; the loop's thread owns it."""
+
+    def __init__(self, consumer: Consumer, prefix: str, tables: frozenset[str]) -> None:
+        self._consumer = consumer
+        self._prefix = prefix
+        self._tables = tables
+        self._buffers: dict[Source, deque[InRecord]] = {}
+        self._turns: deque[Source] = deque()
+        self._table_records: deque[InRecord] = deque()
+        self._buffered = 0
+        self._log = get_logger(__name__)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(self._buffers)
+
+    @property
+    def buffered(self) -> int:
+        return self._buffered
+
+    def add(self, starts: Mapping[Source, int]) -> None:
+        """Read these from these offsets on."""
+        self._consumer.incremental_assign(
+            [TopicPartition(self._prefix + topic, partition, offset) for (topic, partition), offset in starts.items()]
+        )
+        for source in starts:
+            self._buffers[source] = deque()
+
+    def remove(self, partition: int) -> None:
+        """Stop reading every topic of a partition and forget what was read of it."""
+        gone = [source for source in self._buffers if source[1] == partition]
+        if not gone:
+            return
+        self._consumer.incremental_unassign([TopicPartition(self._prefix + topic, number) for topic, number in gone])
+        for source in gone:
+            self._buffered -= len(self._buffers.pop(source))
+        self._turns = deque(source for source in self._turns if source in self._buffers)
+        self._table_records = deque(record for record in self._table_records if record.partition != partition)
+
+    def fetch(self, count: int) -> bool:
+        """Take over what has arrived, without waiting; True when there was something."""
+        if self._buffered >= _HIGH_WATER:
+            return False
+        # consume(n, 0) returns what is there; it does not serve the client's events when n is never reached, poll does.
+        first = self._consumer.poll(0)
+        if first is None:
+            return False
+        for message in (first, *self._consumer.consume(count, 0)):
+            self._accept(message)
+        return True
+
+    def take(self, count: int) -> list[InRecord]:
+        """Up to `count` records, a few of each partition at a time."""
+        out: list[InRecord] = []
+        while self._turns and len(out) < count:
+            source = self._turns.popleft()
+            buffer = self._buffers[source]
+            for _ in range(min(_TURN, len(buffer), count - len(out))):
+                out.append(buffer.popleft())
+            if buffer:
+                self._turns.append(source)
+        self._buffered -= len(out)
+        return out
+
+    def take_tables(self) -> list[InRecord]:
+        """All table records that have arrived, in order per partition."""
+        out = list(self._table_records)
+        self._table_records.clear()
+        return out
+
+    def end(self, source: Source) -> int | None:
+        """The end of a partition as the last fetch told it, without asking Kafka."""
+        ends = self._consumer.get_watermark_offsets(TopicPartition(self._prefix + source[0], source[1]), cached=True)
+        return None if ends is None or ends[1] < 0 else int(ends[1])
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _accept(self, message: Message) -> None:
+        fault = message.error()
+        if fault is not None:
+            self._refuse(message, fault)
+            return
+        source = ((message.topic() or "").removeprefix(self._prefix), int(message.partition() or 0))
+        buffer = self._buffers.get(source)
+        if buffer is None:
+            # Fetched before the partition was removed.
+            return
+        record = in_record(message, source[0])
+        if source[0] in self._tables:
+            self._table_records.append(record)
+            return
+        if not buffer:
+            self._turns.append(source)
+        buffer.append(record)
+        self._buffered += 1
+
+    def _refuse(self, message: Message, fault: KafkaError) -> None:
+        where: dict[str, Any] = {"topic": message.topic(), "partition": message.partition()}
+        if fault.fatal():
+            raise Fenced(f"{fault.name()}: {fault.str()}", **where)
+        if fault.code() == KafkaError._AUTO_OFFSET_RESET and (where["topic"], where["partition"]) != (None, None):
+            raise DBError("db.position_lost", f"the position is no longer in the topic: {fault.str()}", **where)
+        self._log.warning("kafka_fetch_error", kafka_error=fault.name(), detail=fault.str(), **where)

@@ -1,0 +1,437 @@
+"""The transactional loop: consume → collect → begin → produce → flush → offsets → commit, for any Processor.
+
+Rules (facts/kafka.md, section 1; design, section 4):
+- A batch is kept until its commit returned. After an abort the *same* records go out again with fresh group metadata,
+  without those of partitions that were lost meanwhile.
+- Every offset commit carries the claim; an offsets-only one each 1.5 s tells a zombie that it was fenced.
+- A partition is owned only after a take-over (core.kafka.takeover) and its committed claim.
+- Fenced or any other fatal error: the processor loses everything and `run()` raises Fenced.
+- 20 s without a commit: the processor loses everything, and the partitions are taken over again from what is committed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaException
+
+from core.clock import Clock, SystemClock
+from core.errors import SettingsError
+from core.kafka.clients import KafkaClients
+from core.kafka.faults import LoopFaults
+from core.kafka.fetch import Fetcher
+from core.kafka.holdings import Holdings, Payload
+from core.kafka.membership import Membership
+from core.kafka.processor import Batch, Processor
+from core.kafka.takeover import Group, TakeOver
+from core.kafka.topic_admin import copartitioned
+from core.kafka.transaction import Aborted, Away, Left, Transactions, raise_if_fatal
+from core.kafka.wakeup import Wakeup
+from core.settings import Settings
+from core.telemetry import metrics as names
+from core.telemetry.health import Check
+from core.telemetry.logs import get_logger
+from core.telemetry.metrics import Metrics
+from core.topics import BY_NAME, Topic
+
+# Reasons of aborts that come with every rebalance and mean nothing by themselves.
+_REBALANCE = frozenset({"ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "REBALANCE_IN_PROGRESS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Times of the loop in seconds, and the largest batch."""
+
+    transaction: float = 0.010
+    keep_alive: float = 1.5
+    tick: float = 0.05
+    idle: float = 0.005
+    give_up: float = 20.0
+    revoke: float = 3.0
+    stop: float = 4.0
+    retry: float = 0.02
+    takeover_slice: float = 0.1
+    takeover_retry: float = 0.5
+    lag: float = 5.0
+    batch: int = 5000
+
+
+class TransactionLoop:
+    """`run()` in one thread; `wakeup()` and `stop()` from any thread or signal handler."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        settings: Settings,
+        *,
+        slot: str,
+        session_timeout_ms: int = 6000,
+        clock: Clock | None = None,
+        metrics: Metrics | None = None,
+        topics: Mapping[str, Topic] = BY_NAME,
+        faults: LoopFaults | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        prefix = settings.kafka.prefix
+        group = prefix + processor.name
+        self._processor = processor
+        self._clock = SystemClock() if clock is None else clock
+        self._metrics = Metrics() if metrics is None else metrics
+        self._pace = Pace() if pace is None else pace
+        self._log = get_logger(__name__).bind(processor=processor.name)
+        self._clients = KafkaClients(settings.kafka, f"wharf-{processor.name}-{slot}")
+        self._group = Group(group, prefix, slot, lambda of: f"{group}.{of}")
+        self._transactions = Transactions(
+            self._clients.transactional_producer(self._group.fence_id(slot)), prefix, faults or LoopFaults()
+        )
+        self._fetcher = Fetcher(self._clients.fetcher(group), prefix, frozenset(processor.table_topics))
+        member = self._clients.member(group, slot, session_timeout_ms)
+        self._membership = Membership(member, prefix + processor.input_topic, self)
+        self._incarnation = f"{self._clock.now_ms()}-{id(self):x}"
+        self._holdings = Holdings(
+            prefix=prefix,
+            input_topic=processor.input_topic,
+            state_topic=processor.state_topic if _is_marked(processor.state_topic, topics) else None,
+            slot=slot,
+            incarnation=self._incarnation,
+        )
+        self._takeovers: list[TakeOver] = []
+        self._inflight: Batch = {}
+        self._wakeup = Wakeup()
+        self._running = False
+        self._stopping = False
+        self._stop_by: float | None = None
+        self._last_commit = 0.0
+        self._next_transaction = 0.0
+        self._next_tick = 0.0
+        self._next_takeover = 0.0
+        self._next_lag = 0.0
+
+    # --- for other threads -------------------------------------------------------------------------------------------
+
+    def wakeup(self) -> None:
+        """Make the loop call `collect` at once."""
+        self._wakeup.set()
+
+    def stop(self) -> None:
+        """Let `run()` commit, release and return."""
+        self._stopping = True
+        self._wakeup.set()
+
+    def health(self) -> Check:
+        """Healthy while commits succeed; a loop without partitions has nothing to commit."""
+        if not self._running:
+            return Check(False, "not running")
+        if self._takeovers:
+            return Check(False, "taking over partitions")
+        age = self._clock.monotonic() - self._last_commit
+        if len(self._holdings) and age > self._pace.give_up / 2:
+            return Check(False, f"no commit for {age:.0f} s")
+        return Check(True, f"{len(self._holdings)} partitions owned")
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until `stop()`; raises Fenced when this slot belongs to another process."""
+        try:
+            if self._start():
+                while not self._stopping:
+                    self._turn()
+                self._hand_over(set(self._membership.assigned), self._deadline(self._pace.stop))
+            self._fetcher.close()
+            self._membership.close()
+            self._log.info("loop_stopped")
+        except KafkaException as cause:
+            self._lose_everything()
+            raise_if_fatal(cause)
+            raise
+        except BaseException:
+            self._lose_everything()
+            raise
+        finally:
+            self._running = False
+
+    def _start(self) -> bool:
+        """Fence the previous incarnation, then join; False when stopped before."""
+        self._log.info("loop_starts", slot=self._group.slot, incarnation=self._incarnation)
+        processor = self._processor
+        topics = [processor.input_topic, *processor.side_topics, *processor.table_topics]
+        topics += [] if processor.state_topic is None else [processor.state_topic]
+        while not self._stopping:
+            try:
+                copartitioned(self._clients, topics)
+                self._transactions.start(self._deadline(self._pace.give_up))
+            except Away:
+                self._log.warning("kafka_away", doing="init_transactions")
+            except KafkaException as cause:
+                raise_if_fatal(cause)
+                self._log.warning("kafka_away", doing="start", kafka_error=cause.args[0].name())
+                self._wakeup.wait(self._pace.takeover_retry)
+            else:
+                self._membership.join()
+                self._last_commit = self._clock.monotonic()
+                self._running = True
+                return True
+        return False
+
+    def _turn(self) -> None:
+        self._membership.serve(0)
+        self._advance_takeover()
+        busy = self._fetcher.fetch(self._pace.batch)
+        now = self._clock.monotonic()
+        full = self._fetcher.buffered >= self._pace.batch
+        if len(self._holdings) and (full or now >= self._next_transaction):
+            busy |= self._take_tables()
+            if busy or self._wakeup.is_set or self._fetcher.buffered or now >= self._next_tick:
+                self._collect(now)
+            if now - self._last_commit >= self._pace.keep_alive:
+                self._commit("keepalive", self._holdings.keep_alive(), self._until_give_up)
+                self._give_up_if_away()
+        if now >= self._next_lag:
+            self._next_lag = now + self._pace.lag
+            self._measure_lag()
+        if not self._takeovers:
+            self._rest(busy)
+
+    def _rest(self, busy: bool) -> None:
+        """Kafka has no way to wake this thread, so a rest is never longer than a few milliseconds."""
+        gate = self._next_transaction - self._clock.monotonic()
+        if gate > 0 and (self._fetcher.buffered or self._wakeup.is_set):
+            time.sleep(min(gate, self._pace.idle))
+        elif not busy:
+            self._wakeup.wait(self._pace.idle)
+
+    def _take_tables(self) -> bool:
+        records = self._fetcher.take_tables()
+        for record in records:
+            self._processor.table(record)
+        return bool(records)
+
+    def _collect(self, now: float) -> None:
+        self._wakeup.clear()
+        self._next_tick = now + self._pace.tick
+        records = self._fetcher.take(self._pace.batch)
+        for record in records:
+            self._metrics.counter(names.CONSUMED).labels(self._processor.name, record.topic).inc()
+        batch = self._processor.collect(records, self._clock.now_ms())
+        if batch:
+            self._holdings.validate(batch)
+            self._inflight = batch
+            self._finish_batch(self._until_give_up)
+            self._give_up_if_away()
+
+    # --- transactions ------------------------------------------------------------------------------------------------
+
+    def _deadline(self, seconds: float) -> Left:
+        """Seconds left of that time, less once the loop is to stop."""
+        end = self._clock.monotonic() + seconds
+        return lambda: self._left(end)
+
+    def _until_give_up(self) -> float:
+        return self._left(self._last_commit + self._pace.give_up)
+
+    def _left(self, end: float) -> float:
+        now = self._clock.monotonic()
+        if self._stopping and self._stop_by is None:
+            self._stop_by = now + self._pace.stop
+        return (end if self._stop_by is None else min(end, self._stop_by)) - now
+
+    def _finish_batch(self, left: Left) -> None:
+        """Commit the batch in flight, the same records after every abort, until it is done or the time is up."""
+        while self._inflight:
+            if self._attempt(left):
+                batch, self._inflight = self._inflight, {}
+                self._holdings.applied(batch)
+                self._processor.committed(tuple(batch))
+            elif left() > 0:
+                # Callbacks run here: they may finish the batch, or take lost partitions out of it.
+                self._membership.serve(self._pace.retry)
+            else:
+                return
+
+    def _attempt(self, left: Left) -> bool:
+        if not self._transactions.unsettled:
+            return self._commit("work", self._holdings.work(self._inflight), left)
+        # The end of the last attempt is open: it may have been committed after all.
+        try:
+            return self._transactions.settle(left)
+        except Away:
+            return False
+
+    def _commit(self, kind: str, payload: Payload, left: Left) -> bool:
+        """One transaction; False when it was aborted or Kafka is away."""
+        began = self._clock.monotonic()
+        try:
+            if self._transactions.unsettled:
+                self._transactions.settle(left)
+            self._transactions.run(*payload, self._membership.metadata(), left, work=kind == "work")
+        except Aborted as cause:
+            self._metrics.counter(names.ABORTS).labels(self._processor.name, cause.reason).inc()
+            log = self._log.info if cause.reason in _REBALANCE else self._log.warning
+            log("transaction_aborted", kind=kind, reason=cause.reason)
+            self._next_transaction = self._clock.monotonic() + self._pace.retry
+            return False
+        except Away:
+            self._log.warning("kafka_away", doing=kind)
+            return False
+        self._last_commit = self._clock.monotonic()
+        took = self._last_commit - began
+        self._metrics.counter(names.TRANSACTIONS).labels(self._processor.name, kind).inc()
+        if kind == "work":
+            self._next_transaction = began + max(self._pace.transaction, took)
+            self._metrics.histogram(names.COMMIT_SECONDS).labels(self._processor.name).observe(took)
+            self._metrics.histogram(names.BATCH_RECORDS).labels(self._processor.name).observe(len(payload.records))
+        return True
+
+    # --- take-over ---------------------------------------------------------------------------------------------------
+
+    def _take_over(self, partitions: set[int]) -> None:
+        if partitions:
+            job = TakeOver(
+                partitions,
+                clients=self._clients,
+                member=self._membership.consumer,
+                processor=self._processor,
+                group=self._group,
+                clock=self._clock,
+            )
+            self._takeovers.append(job)
+
+    def _advance_takeover(self) -> None:
+        """One slice of the first take-over; when all is restored, the claim."""
+        if not self._takeovers or self._clock.monotonic() < self._next_takeover:
+            return
+        job = self._takeovers[0]
+        try:
+            # What is pending must have ended before committed() is asked and the state is read.
+            if self._transactions.unsettled:
+                self._transactions.settle(self._deadline(1.0))
+            restored = job.run(self._pace.takeover_slice)
+        except Away:
+            return
+        except KafkaException as cause:
+            raise_if_fatal(cause)
+            self._log.warning("takeover_failed", kafka_error=cause.args[0].name(), partitions=sorted(job.partitions))
+            self._next_takeover = self._clock.monotonic() + self._pace.takeover_retry
+            partitions = set(job.partitions)
+            self._cancel_takeovers(partitions)
+            self._take_over(partitions)
+            return
+        if restored:
+            self._claim(job)
+
+    def _claim(self, job: TakeOver) -> None:
+        payload = Payload([], [])
+        for partition, restored in job.partitions.items():
+            records, offsets = self._holdings.claim(partition, restored.positions, restored.written)
+            payload.records.extend(records)
+            payload.offsets.extend(offsets)
+        if not self._commit("claim", payload, self._deadline(self._pace.give_up)):
+            # Tried again in the next turn, for what is left of it after the callbacks.
+            return
+        self._takeovers.remove(job)
+        for partition, restored in job.partitions.items():
+            self._holdings.add(partition, restored.positions)
+            self._fetcher.add({**restored.positions, **restored.tables})
+            self._processor.owned(partition, dict(restored.positions))
+        took = self._clock.monotonic() - job.started
+        self._metrics.histogram(names.TAKEOVER_SECONDS).labels(self._processor.name).observe(took)
+        self._count_owned()
+        self._log.info("claimed", partitions=sorted(job.partitions), seconds=round(took, 3))
+
+    def _cancel_takeovers(self, partitions: set[int]) -> None:
+        for job in list(self._takeovers):
+            for partition in partitions:
+                if job.drop(partition):
+                    self._processor.lost(partition)
+            if not job.partitions:
+                job.close()
+                self._takeovers.remove(job)
+
+    # --- the group changes (called by Membership) --------------------------------------------------------------------
+
+    def assigned(self, partitions: set[int]) -> None:
+        """Reading happens outside of the callback, in slices: the group does not wait for it."""
+        self._take_over(partitions)
+
+    def revoked(self, partitions: set[int]) -> None:
+        self._hand_over(partitions, self._deadline(self._pace.revoke))
+
+    def lost(self, partitions: set[int]) -> None:
+        self._cancel_takeovers(partitions)
+        for partition in partitions & self._holdings.partitions:
+            self._lose(partition, "lost")
+
+    def _hand_over(self, partitions: set[int], left: Left) -> None:
+        """1. finish the batch in flight  2. write release marks  3. tell the processor; one deadline for all."""
+        self._cancel_takeovers(partitions)
+        mine = partitions & self._holdings.partitions
+        if not mine:
+            return
+        self._finish_batch(left)
+        for partition in mine & set(self._inflight):
+            self._drop(partition, "revoked")
+        while left() > 0 and not self._commit("release", self._holdings.release(mine), left):
+            self._membership.serve(self._pace.retry)
+            mine &= self._holdings.partitions
+        for partition in mine:
+            self._forget(partition)
+            self._processor.revoked(partition)
+
+    def _drop(self, partition: int, reason: str) -> None:
+        if self._inflight.pop(partition, None) is not None:
+            self._metrics.counter(names.DROPPED).labels(self._processor.name, reason).inc()
+            self._processor.dropped(partition)
+
+    def _lose(self, partition: int, reason: str) -> None:
+        self._drop(partition, reason)
+        self._forget(partition)
+        self._processor.lost(partition)
+
+    def _forget(self, partition: int) -> None:
+        self._holdings.remove(partition)
+        self._fetcher.remove(partition)
+        self._count_owned()
+
+    def _give_up_if_away(self) -> None:
+        """Too long without a commit: everything is torn down and taken over again from what is committed."""
+        if self._stopping or not len(self._holdings) or self._until_give_up() > 0:
+            return
+        partitions = set(self._holdings.partitions)
+        self._log.error("gave_up", seconds=self._pace.give_up, partitions=sorted(partitions))
+        for partition in partitions:
+            self._lose(partition, "no_commit")
+        self._last_commit = self._clock.monotonic()
+        self._take_over(partitions & self._membership.assigned)
+
+    def _lose_everything(self) -> None:
+        """The end of this process: nothing may leave it any more."""
+        for partition in self._holdings.partitions:
+            self._drop(partition, "fatal")
+            self._holdings.remove(partition)
+            self._processor.lost(partition)
+        for job in self._takeovers:
+            for partition in job.partitions:
+                self._processor.lost(partition)
+        self._takeovers.clear()
+
+    def _count_owned(self) -> None:
+        self._metrics.gauge(names.OWNED_PARTITIONS).labels(self._processor.name).set(len(self._holdings))
+
+    def _measure_lag(self) -> None:
+        gauge = self._metrics.gauge(names.LAG)
+        for (topic, partition), position in self._holdings.all_positions().items():
+            end = self._fetcher.end((topic, partition))
+            if end is not None:
+                gauge.labels(self._processor.name, topic, str(partition)).set(max(0, end - position))
+
+
+def _is_marked(state_topic: str | None, topics: Mapping[str, Topic]) -> bool:
+    """Marks and positions stand in internal state topics only: others are read by everybody."""
+    if state_topic is None:
+        return False
+    if state_topic not in topics:
+        raise SettingsError("config.topics", f"{state_topic} is not in the topic table")
+    return topics[state_topic].internal

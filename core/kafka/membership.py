@@ -1,0 +1,97 @@
+"""The static member of a consumer group: tells which partitions are ours, carries the group's metadata, fetches nothing.
+
+Callbacks run inside `serve()`. What they raise is kept and raised by `serve()`, for nothing may pass through librdkafka.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+
+from core.errors import Fenced
+from core.telemetry.logs import get_logger
+
+
+class Reactions(Protocol):
+    """What the loop does when the group changes. Each is called with partition numbers."""
+
+    def assigned(self, partitions: set[int]) -> None: ...
+    def revoked(self, partitions: set[int]) -> None: ...
+    def lost(self, partitions: set[int]) -> None: ...
+
+
+class Membership:
+    """Not thread-safe; the loop's thread owns it."""
+
+    def __init__(self, consumer: Consumer, topic: str, reactions: Reactions) -> None:
+        self.consumer = consumer
+        self.assigned: set[int] = set()
+        self._topic = topic
+        self._reactions = reactions
+        self._failure: BaseException | None = None
+        self._in_callback = False
+        self._log = get_logger(__name__)
+
+    def join(self) -> None:
+        self.consumer.subscribe(
+            [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def metadata(self) -> object:
+        """Fresh for every transaction: it proves the generation."""
+        return self.consumer.consumer_group_metadata()
+
+    def serve(self, seconds: float) -> None:
+        """Run callbacks that are due, waiting up to `seconds` for one."""
+        if self._in_callback:
+            # A transaction repeated inside a callback: polling is not possible here.
+            time.sleep(seconds)
+            return
+        message = self.consumer.poll(seconds)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        fault = None if message is None else message.error()
+        if fault is not None:
+            if fault.fatal():
+                raise Fenced(f"{fault.name()}: {fault.str()}")
+            self._log.warning("kafka_group_error", kafka_error=fault.name(), detail=fault.str())
+
+    def close(self) -> None:
+        """Static members keep their place in the group until the session time-out."""
+        self.consumer.close()
+
+    def _on_assign(self, consumer: Consumer, entries: list[TopicPartition]) -> None:
+        numbers = {entry.partition for entry in entries}
+        # It never fetches: the end as position, and paused. Positions are the fetcher's business.
+        consumer.incremental_assign([TopicPartition(entry.topic, entry.partition, OFFSET_END) for entry in entries])
+        consumer.pause(entries)
+        self.assigned |= numbers
+        self._log.info("assigned", partitions=sorted(numbers))
+        self._react(self._reactions.assigned, numbers)
+
+    def _on_revoke(self, consumer: Consumer, entries: list[TopicPartition]) -> None:
+        numbers = {entry.partition for entry in entries}
+        self._log.info("revoked", partitions=sorted(numbers))
+        self._react(self._reactions.revoked, numbers)
+        self.assigned -= numbers
+        consumer.incremental_unassign(entries)
+
+    def _on_lost(self, consumer: Consumer, entries: list[TopicPartition]) -> None:
+        numbers = {entry.partition for entry in entries}
+        self._log.warning("lost", partitions=sorted(numbers))
+        self._react(self._reactions.lost, numbers)
+        self.assigned -= numbers
+        consumer.incremental_unassign(entries)
+
+    def _react(self, reaction: Callable[[set[int]], None], numbers: set[int]) -> None:
+        self._in_callback = True
+        try:
+            reaction(numbers)
+        except BaseException as cause:
+            self._failure = cause
+        finally:
+            self._in_callback = False

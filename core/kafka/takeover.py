@@ -1,0 +1,267 @@
+"""Taking over partitions: fence → committed() → high watermark → read to it; the loop then claims in a transaction.
+
+The order is the safety (facts/kafka.md, section 1, rules 4 to 6): once `committed()` has answered, no transaction of a former owner is
+pending on these partitions, so what is read afterwards up to the high watermark is all there will ever be of it. The
+fence only makes that fast. The former owner is known from the mark in the committed offset's metadata.
+
+The work is done in slices outside of the rebalance callback, so that neither the group nor other partitions wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from core.clock import Clock
+from core.errors import DBError
+from core.kafka.clients import KafkaClients
+from core.kafka.fetch import in_record
+from core.kafka.holdings import Source
+from core.kafka.marks import OWNER_KEY, POSITION_KEY, decode_mark, decode_position, is_own_key
+from core.kafka.processor import Processor
+from core.kafka.table import read_to_end, watermarks
+from core.telemetry.logs import get_logger
+
+# librdkafka asks a busy coordinator again only every 500 ms: a new producer asks at once.
+_FENCE_FIRST_S = 0.06
+_FENCE_GROWTH = 1.5
+_FENCE_MAX_S = 5.0
+_CALL_S = 2.0
+
+
+@dataclass(slots=True)
+class Restored:
+    """What a partition goes on from: input positions, table positions, and the position item as it stands in the state."""
+
+    positions: dict[Source, int] = field(default_factory=dict)
+    tables: dict[Source, int] = field(default_factory=dict)
+    written: dict[str, int] | None = None
+    has_state: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The names a take-over needs; `fence_id` gives the transactional id of a slot."""
+
+    group: str
+    prefix: str
+    slot: str
+    fence_id: Callable[[str], str]
+
+
+class TakeOver:
+    """One take-over of one or more partitions; `run()` until it returns True, then claim `partitions`."""
+
+    def __init__(
+        self,
+        partitions: Iterable[int],
+        *,
+        clients: KafkaClients,
+        member: Consumer,
+        processor: Processor,
+        group: Group,
+        clock: Clock,
+    ) -> None:
+        self.partitions: dict[int, Restored] = {partition: Restored() for partition in partitions}
+        self.started = clock.monotonic()
+        self._clients = clients
+        self._member = member
+        self._processor = processor
+        self._group = group
+        self._clock = clock
+        self._steps = self._work()
+        self._log = get_logger(__name__)
+
+    def drop(self, partition: int) -> bool:
+        """The partition went elsewhere meanwhile; True if it was part of this take-over."""
+        return self.partitions.pop(partition, None) is not None
+
+    def run(self, budget_s: float) -> bool:
+        """Go on for about that long; True when everything is restored."""
+        until = self._clock.monotonic() + budget_s
+        while self._clock.monotonic() < until:
+            try:
+                next(self._steps)
+            except StopIteration:
+                return True
+        return False
+
+    def close(self) -> None:
+        """Give up; readers are closed."""
+        self._steps.close()
+
+    def _name(self, topic: str) -> str:
+        return self._group.prefix + topic
+
+    def _work(self) -> Generator[None, None, None]:
+        yield from self._fence(self._foreign_claims())
+        committed = yield from self._committed()
+        probe = self._clients.marks_reader(self._group.group)
+        try:
+            state_ends = self._state_ends(probe)
+            input_ends = {
+                (topic, partition): watermarks(probe, self._name(topic), partition, _CALL_S)
+                for topic in self._inputs()
+                for partition in self.partitions
+            }
+        finally:
+            probe.close()
+        yield
+        yield from self._restore(state_ends)
+        for partition, restored in self.partitions.items():
+            self._position(partition, restored, committed, input_ends)
+        for topic in self._processor.table_topics:
+            yield from self._read_table(topic)
+
+    def _inputs(self) -> tuple[str, ...]:
+        return (self._processor.input_topic, *self._processor.side_topics)
+
+    def _foreign_claims(self) -> set[str]:
+        reader = self._clients.marks_reader(self._group.group)
+        topic = self._name(self._processor.input_topic)
+        try:
+            found = reader.committed([TopicPartition(topic, partition) for partition in self.partitions], _CALL_S)
+        finally:
+            reader.close()
+        marks = [decode_mark(entry.metadata) for entry in _checked(found)]
+        return {mark.slot for mark in marks if mark is not None and mark.kind == "claim"} - {self._group.slot}
+
+    def _fence(self, slots: set[str]) -> Generator[None, None, None]:
+        for slot in sorted(slots):
+            self._log.info("takeover_fences", foreign_slot=slot, partitions=sorted(self.partitions))
+            timeout = _FENCE_FIRST_S
+            while not self._fenced(slot, timeout):
+                timeout = min(timeout * _FENCE_GROWTH, _FENCE_MAX_S)
+                yield
+
+    def _fenced(self, slot: str, timeout: float) -> bool:
+        producer = self._clients.transactional_producer(self._group.fence_id(slot), quiet=True)
+        try:
+            producer.init_transactions(timeout)
+        except KafkaException as cause:
+            fault = cause.args[0]
+            if fault.retriable() or fault.code() == KafkaError._TIMED_OUT:
+                return False
+            raise
+        return True
+
+    def _committed(self) -> Generator[None, None, dict[Source, int]]:
+        """Waits for as long as a former owner's transaction is pending on one of the partitions."""
+        wanted = [TopicPartition(self._name(topic), number) for topic in self._inputs() for number in self.partitions]
+        while True:
+            try:
+                found = _checked(self._member.committed(wanted, _CALL_S))
+                break
+            except KafkaException as cause:
+                if not (cause.args[0].retriable() or cause.args[0].code() == KafkaError._TIMED_OUT):
+                    raise
+            yield
+        return {
+            (str(entry.topic).removeprefix(self._group.prefix), entry.partition): entry.offset
+            for entry in found
+            if entry.offset >= 0
+        }
+
+    def _state_ends(self, probe: Consumer) -> dict[int, tuple[int, int]]:
+        topic = self._processor.state_topic
+        if topic is None:
+            return {}
+        return {number: watermarks(probe, self._name(topic), number, _CALL_S) for number in self.partitions}
+
+    def _restore(self, ends: dict[int, tuple[int, int]]) -> Generator[None, None, None]:
+        topic = self._processor.state_topic
+        if topic is None:
+            return
+        yield from read_to_end(
+            self._clients,
+            self._group.group,
+            self._name(topic),
+            {partition: low for partition, (low, _high) in ends.items()},
+            {partition: high for partition, (_low, high) in ends.items()},
+            self._restore_one,
+            lambda partition: partition in self.partitions,
+        )
+
+    def _restore_one(self, message: Message) -> None:
+        key, value, partition = message.key(), message.value(), int(message.partition() or 0)
+        restored = self.partitions.get(partition)
+        if restored is None or not isinstance(key, bytes):
+            return
+        given = value if isinstance(value, bytes) else None
+        if key == POSITION_KEY and given is not None:
+            restored.written = decode_position(given)
+        restored.has_state |= not is_own_key(key) or key == OWNER_KEY
+        if not is_own_key(key):
+            self._processor.restore(partition, key, given)
+
+    def _position(
+        self,
+        partition: int,
+        restored: Restored,
+        committed: dict[Source, int],
+        ends: dict[Source, tuple[int, int]],
+    ) -> None:
+        gone = (self._processor.input_topic, partition) not in committed
+        if gone and restored.written is None and restored.has_state:
+            raise DBError(
+                "db.position_lost",
+                f"{self._processor.state_topic} holds state of partition {partition}, but the group's offset and the "
+                "position item are gone",
+                partition=partition,
+            )
+        if gone and restored.written is not None:
+            self._log.warning("takeover_uses_position_item", partition=partition, positions=restored.written)
+        for topic in self._inputs():
+            source = (topic, partition)
+            low, high = ends[source]
+            offset = committed.get(source)
+            if offset is None and gone and restored.written is not None:
+                offset = restored.written.get(topic)
+            if offset is None:
+                offset = low
+            if offset > high:
+                raise DBError(
+                    "db.position_lost",
+                    f"the position {offset} in {topic} is beyond its end {high}: the topic lost records",
+                    partition=partition,
+                )
+            if offset < low:
+                self._log.error("records_expired_unread", topic=topic, partition=partition, position=offset, first=low)
+            restored.positions[source] = max(offset, low)
+
+    def _read_table(self, topic: str) -> Generator[None, None, None]:
+        probe = self._clients.reader(self._group.group)
+        try:
+            ends = {number: watermarks(probe, self._name(topic), number, _CALL_S) for number in self.partitions}
+        finally:
+            probe.close()
+        yield from read_to_end(
+            self._clients,
+            self._group.group,
+            self._name(topic),
+            {partition: low for partition, (low, _high) in ends.items()},
+            {partition: high for partition, (_low, high) in ends.items()},
+            lambda message: self._table_one(topic, message),
+            lambda partition: partition in self.partitions,
+        )
+        # What was read beyond the target is not delivered again: an older value would follow a newer one.
+        for partition, restored in self.partitions.items():
+            source = (topic, partition)
+            restored.tables[source] = max(restored.tables.get(source, 0), ends[partition][1])
+
+    def _table_one(self, topic: str, message: Message) -> None:
+        partition = int(message.partition() or 0)
+        if partition not in self.partitions:
+            return
+        self.partitions[partition].tables[(topic, partition)] = int(message.offset() or 0) + 1
+        if not is_own_key(message.key() if isinstance(message.key(), bytes) else None):
+            self._processor.table(in_record(message, topic))
+
+
+def _checked(entries: list[TopicPartition]) -> list[TopicPartition]:
+    for entry in entries:
+        if entry.error is not None:
+            raise KafkaException(entry.error)
+    return entries

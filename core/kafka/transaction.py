@@ -1,0 +1,170 @@
+"""One Kafka transaction at a time: begin → produce → flush → offsets → commit, and what is left when that fails.
+
+Three ends besides success: Aborted (nothing of it is visible, the same records may be tried again), Away (Kafka did not
+answer in time and the outcome is open until `settle`), Fenced (the transactional id is somebody else's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from core.errors import DBError, Fenced
+from core.kafka.faults import LoopFaults
+from core.kafka.processor import OutRecord
+
+# One blocking call never takes longer, so that a stop request is seen in time.
+_SLICE_S = 1.0
+
+Left = Callable[[], float]
+
+
+class Aborted(Exception):
+    """The transaction is undone; `reason` is Kafka's name of the error."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Away(Exception):
+    """Kafka did not answer before the deadline."""
+
+
+def _reason(cause: KafkaException) -> str:
+    return str(cause.args[0].name())
+
+
+def raise_if_fatal(cause: KafkaException) -> None:
+    """A fatal error of a producer or a member means that this process may not go on."""
+    if cause.args[0].fatal():
+        raise Fenced(f"{_reason(cause)}: {cause.args[0].str()}") from cause
+
+
+class Transactions:
+    """Owns the transactional producer. `left` tells the seconds that remain; it may shrink while a call runs."""
+
+    def __init__(self, producer: Producer, prefix: str, faults: LoopFaults) -> None:
+        self._producer = producer
+        self._prefix = prefix
+        self._faults = faults
+        self._open: Literal["commit", "abort"] | None = None
+
+    @property
+    def unsettled(self) -> bool:
+        """The end of the last transaction is not known yet."""
+        return self._open is not None
+
+    def start(self, left: Left) -> None:
+        """Fence the previous incarnation of this slot and end what it left open."""
+        self._until_done(lambda timeout: self._producer.init_transactions(timeout), left)
+
+    def settle(self, left: Left) -> bool:
+        """End an unsettled transaction: True when it was committed after all."""
+        if self._open == "commit":
+            try:
+                self._commit(left)
+                return True
+            except Aborted:
+                return False
+        if self._open == "abort":
+            self._abort(left)
+        return False
+
+    def run(
+        self,
+        records: Sequence[OutRecord],
+        offsets: Sequence[TopicPartition],
+        group_metadata: object,
+        left: Left,
+        *,
+        work: bool,
+    ) -> None:
+        """1. begin  2. produce  3. flush  4. offsets  5. commit. `work` makes it count for the injected faults."""
+        if self._open is not None:
+            raise DBError("db.kafka_unavailable", "the last transaction is not settled")
+        if work:
+            self._faults.reach("before_begin")
+        try:
+            self._producer.begin_transaction()
+            for record in records:
+                self._produce(record, left)
+            # Without it an abort with unsent records breaks the next transaction (OUT_OF_ORDER_SEQUENCE_NUMBER).
+            if not self._faults.skip_flush:
+                self._flush(left)
+            self._until_done(
+                lambda timeout: self._producer.send_offsets_to_transaction(list(offsets), group_metadata, timeout), left
+            )
+        except KafkaException as cause:
+            raise_if_fatal(cause)
+            self._abort(left)
+            raise Aborted(_reason(cause)) from cause
+        except Away:
+            self._abort(left)
+            raise Aborted("_TIMED_OUT") from None
+        if work:
+            self._faults.reach("before_commit")
+            if self._faults.aborts():
+                self._abort(left)
+                raise Aborted("INJECTED")
+        self._commit(left)
+        if work:
+            self._faults.reach("after_commit")
+
+    def _produce(self, record: OutRecord, left: Left) -> None:
+        # -1 lets the partitioner decide.
+        partition = -1 if record.partition is None else record.partition
+        while True:
+            try:
+                self._producer.produce(
+                    self._prefix + record.topic,
+                    key=record.key,
+                    value=record.value,
+                    headers=list(record.headers),
+                    partition=partition,
+                )
+                return
+            except BufferError:
+                if left() <= 0:
+                    raise Away from None
+                self._producer.poll(0.05)
+
+    def _flush(self, left: Left) -> None:
+        while self._producer.flush(max(0.0, min(left(), _SLICE_S))):
+            if left() <= 0:
+                raise Away
+
+    def _commit(self, left: Left) -> None:
+        self._open = "commit"
+        try:
+            self._until_done(lambda timeout: self._producer.commit_transaction(timeout), left)
+        except KafkaException as cause:
+            raise_if_fatal(cause)
+            self._abort(left)
+            raise Aborted(_reason(cause)) from cause
+        self._open = None
+
+    def _abort(self, left: Left) -> None:
+        self._open = "abort"
+        try:
+            self._until_done(lambda timeout: self._producer.abort_transaction(timeout), left)
+        except KafkaException as cause:
+            raise_if_fatal(cause)
+            raise
+        self._open = None
+
+    def _until_done(self, call: Callable[[float], None], left: Left) -> None:
+        """Repeat a call that may be repeated until it is done or the time is up."""
+        while True:
+            try:
+                call(max(0.01, min(left(), _SLICE_S)))
+                return
+            except KafkaException as cause:
+                raise_if_fatal(cause)
+                again = cause.args[0].retriable() or cause.args[0].code() == KafkaError._TIMED_OUT
+                if cause.args[0].txn_requires_abort() or not again:
+                    raise
+                if left() <= 0:
+                    raise Away from cause
