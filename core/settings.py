@@ -90,11 +90,19 @@ class ConnectorSettings(ProcessorSettings):
 
 
 class LimiterSettings(ProcessorSettings):
+    """`interval_ms` is the least distance between two messages of an instance whose limits are `default`;
+    `unknown_grace_ms` how long a command waits for an instance that is not known yet."""
+
     slot: Slot = "limiter-1"
+    interval_ms: Annotated[int, Field(ge=0, le=3_600_000)] = 200
+    unknown_grace_ms: Annotated[int, Field(ge=0, le=600_000)] = 5_000
 
 
 class RegistrarSettings(ProcessorSettings):
+    """`deleted_retention_hours` is how long a deleted instance keeps its record, for connectors that were away."""
+
     slot: Slot = "registrar-1"
+    deleted_retention_hours: Annotated[int, Field(ge=1, le=8_760)] = 168
 
 
 class TelemetrySettings(Section):
