@@ -1,7 +1,7 @@
 """Nothing lost, nothing doubled: compares what went in with what came out, by ids, in both directions.
 
-Pure: the observations are made elsewhere (the simulator's ledgers, a read_committed dump of the log). A key is (instance
-id, message or command id). Sequences hold one entry per record or delivery, so that a doubled one shows.
+Pure: the observations are made elsewhere (the simulator's ledgers, a read_committed dump of the log). A key is
+(instance id, message or command id). Sequences hold one entry per record or delivery, so that a doubled one shows.
 
 Inward:  accepted by WhatsApp for an instance  =  events of incoming messages.
 Outward: commands produced  =  commands with exactly one final result;
