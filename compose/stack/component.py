@@ -35,6 +35,7 @@ class Component:
     ports: Mapping[str, int] = field(default_factory=dict)
     prepare: Callable[[], None] | None = None
     probe: Callable[[], Health] | None = None
+    health_url: str = ""  # what others may ask, where it is HTTP
     external: bool = False
     stop_seconds: float = 5.0
 

@@ -25,6 +25,7 @@ class ComponentState:
     name: str
     state: State
     address: str = ""
+    health_url: str = ""
     ports: dict[str, int] = field(default_factory=dict)
     pid: int | None = None
     restarts: int = 0

@@ -48,9 +48,8 @@ def instances(components: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _component(part: ComponentState) -> dict[str, Any]:
     health = probes.Health(part.ready)
-    if part.state is State.READY and part.address.startswith("http"):
-        path = "/subjects" if part.name == "registry" else "/healthz"
-        health = probes.http(part.address + path)
+    if part.state in (State.READY, State.EXTERNAL) and part.health_url:
+        health = probes.http(part.health_url)
     return {**asdict(part), "healthy": health.ready, "health": health.detail}
 
 

@@ -61,6 +61,7 @@ class Supervisor:
                     component.name,
                     State.WAITING,
                     component.address,
+                    component.health_url,
                     dict(component.ports),
                     log="" if component.external else str(files.log(component.name)),
                 ),

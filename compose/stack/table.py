@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from compose.stack import ports, probes
@@ -121,20 +122,20 @@ def _kafka(settings: Settings, data: Path, chooser: PortChooser, env: dict[str, 
 def _registry(settings: Settings, chooser: PortChooser, env: dict[str, str]) -> Component:
     given = settings.registry
     if given.external:
-        probe = partial(probes.http, f"{given.url}/subjects")
-        return Component("registry", needs=("kafka",), address=given.url, external=True, probe=probe)
+        return _asked("registry", given.url, f"{given.url}/subjects", needs=("kafka",), external=True)
     host, port = _local_address("registry.url", urlsplit(given.url).netloc)
     port = chooser.choose("registry", wanted=port if "url" in given.model_fields_set else None, usual=port)
     url = f"http://{host}:{port}"
     env[env_name("registry.url")] = url
-    return Component(
+    telemetry = chooser.choose("registry-telemetry")
+    return _asked(
         "registry",
-        (sys.executable, "-m", "schemas.registry"),
+        url,
+        f"http://{LOOPBACK}:{telemetry}/healthz",
+        command=(sys.executable, "-m", "schemas.registry"),
         needs=("kafka",),
-        env=env,
-        address=url,
-        ports={"registry": port},
-        probe=partial(probes.http, f"{url}/subjects"),
+        env={**env, env_name("telemetry.port"): str(telemetry)},
+        ports={"registry": port, "registry-telemetry": telemetry},
         stop_seconds=2.0,
     )
 
@@ -145,21 +146,18 @@ def _simulator(settings: Settings, data: Path, chooser: PortChooser, env: dict[s
     if given.external:
         if not given.control_url:
             raise StackError("simulator.external is set, so simulator.control_url must say where it is")
-        probe = partial(probes.http, f"{given.control_url}/healthz")
-        return Component("simulator", address=given.control_url, external=True, probe=probe)
+        return _asked("simulator", given.control_url, f"{given.control_url}/healthz", external=True)
     port = urlsplit(given.control_url).port if given.control_url else None
     control = f"{LOOPBACK}:{chooser.choose('simulator', wanted=port)}"
     whatsapp = f"{LOOPBACK}:{chooser.choose('simulator-whatsapp')}"
     env[env_name("simulator.control_url")] = f"http://{control}"
-    return Component(
+    program = str(layout.BIN / "wharf-simulator")
+    return _asked(
         "simulator",
-        (
-            str(layout.BIN / "wharf-simulator"),
-            *("--listen", whatsapp, "--control", control, "--data", str(data / "simulator")),
-        ),
-        address=f"http://{control}",
+        f"http://{control}",
+        f"http://{control}/healthz",
+        command=(program, "--listen", whatsapp, "--control", control, "--data", str(data / "simulator")),
         ports={name: chooser.chosen[name] for name in ("simulator", "simulator-whatsapp")},
-        probe=partial(probes.http, f"http://{control}/healthz"),
         stop_seconds=2.0,
     )
 
@@ -172,15 +170,14 @@ def _with_telemetry(
     name: str, command: tuple[str, ...], needs: tuple[str, ...], chooser: PortChooser, env: dict[str, str]
 ) -> Component:
     port = chooser.choose(name)
-    return Component(
-        name,
-        command,
-        needs=needs,
-        env={**env, env_name("telemetry.port"): str(port)},
-        address=f"http://{LOOPBACK}:{port}",
-        ports={name: port},
-        probe=partial(probes.http, f"http://{LOOPBACK}:{port}/healthz"),
-    )
+    address = f"http://{LOOPBACK}:{port}"
+    own_env = {**env, env_name("telemetry.port"): str(port)}
+    return _asked(name, address, f"{address}/healthz", command=command, needs=needs, env=own_env, ports={name: port})
+
+
+def _asked(name: str, address: str, health_url: str, **rest: Any) -> Component:
+    """A component that is ready when a URL says so."""
+    return Component(name, address=address, health_url=health_url, probe=partial(probes.http, health_url), **rest)
 
 
 def _local_address(setting: str, address: str) -> tuple[str, int]:

@@ -136,7 +136,9 @@ def test_commands_find_the_running_stack(tmp_path: Path) -> None:
 
 def test_state_survives_writing_and_reading(tmp_path: Path) -> None:
     files = StackFiles(tmp_path)
-    state = StackState(7, 8, True, {"a": "b"}, [ComponentState("kafka", State.READY, "x", {"kafka": 1}, 9, 2, "log")])
+    state = StackState(
+        7, 8, True, {"a": "b"}, [ComponentState("kafka", State.READY, "x", "y", {"kafka": 1}, 9, 2, "log")]
+    )
     files.write_state(state)
     assert files.last_state() == state
     assert files.running() is None  # nobody holds the lock
