@@ -1,0 +1,5 @@
+package main
+
+import "errors"
+
+func runLoad([]string) error { return errors.New("load") }
