@@ -1,0 +1,137 @@
+"""The connector process: settings, keys, registry, driver, processor and loop put together, and its orderly end."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+from types import FrameType
+
+from connectors.drivers.whatsmeow.driver import HostOptions, WhatsmeowDriver
+from connectors.faults import faults_from as connector_faults_from
+from connectors.health import ConnectorHealth, Overview
+from connectors.processor import ConnectorProcessor
+from connectors.state_reader import StateReader
+from core.clock import SystemClock
+from core.errors import DBError, Fenced, SettingsError
+from core.kafka.clients import KafkaClients
+from core.kafka.faults import faults_from as loop_faults_from
+from core.kafka.loop import TransactionLoop
+from core.security.keyring import Keyring
+from core.settings import Settings, load_settings
+from core.telemetry.health import Check
+from core.telemetry.logs import configure_logging, get_logger
+from core.telemetry.metrics import Metrics
+from schemas.codec import open_codec
+
+COMPONENT = "connector"
+EXIT_SETTINGS, EXIT_STATE, EXIT_FENCED = 2, 3, 4
+# What the connector writes and reads: their registration is checked at the start.
+_TOPICS = (
+    "commands",
+    "commands.admitted",
+    "instances",
+    "results",
+    "events.message",
+    "events.status",
+    "events.session",
+    "events.contact",
+    "pairing",
+    "deadletter",
+)
+
+
+def run(settings: Settings) -> int:
+    """Until SIGTERM or the end of ownership; gives the exit code."""
+    slot = settings.connector.slot
+    telemetry = settings.telemetry
+    configure_logging(level=telemetry.log_level, log_format=telemetry.log_format, component=COMPONENT, slot=slot)
+    log = get_logger(__name__)
+    clock, metrics, stop = SystemClock(), Metrics(), threading.Event()
+    trouble: list[str | None] = [None]
+    faults = connector_faults_from(os.environ)
+
+    keyring = Keyring.load(settings.keys_path, settings.keys.get_secret_value() if settings.keys else None)
+    driver = WhatsmeowDriver(
+        HostOptions(
+            settings.connector.host_binary,
+            arguments=faults.host_arguments,
+            crash_at=faults.host_crash_at,
+            verbose=telemetry.log_level == "debug",
+        ),
+        settings.simulator,
+        clock,
+        metrics,
+    )
+    codec = open_codec(settings, stop=stop, on_state=lambda text: trouble.__setitem__(0, text))
+    reader = StateReader(
+        KafkaClients(settings.kafka, f"wharf-state-{slot}"), f"{settings.kafka.prefix}sessions", lambda: loop.wakeup()
+    )
+    overview = Overview(metrics)
+    processor = ConnectorProcessor(
+        driver=driver,
+        codec=codec,
+        keyring=keyring,
+        reader=reader,
+        clock=clock,
+        metrics=metrics,
+        jitter=random.random,
+        wakeup=lambda: loop.wakeup(),
+        overview=overview,
+        faults=faults,
+        simulator_enabled=settings.simulator.enabled,
+    )
+    loop = TransactionLoop(
+        processor,
+        settings,
+        slot=slot,
+        session_timeout_ms=settings.connector.session_timeout_ms,
+        clock=clock,
+        metrics=metrics,
+        faults=loop_faults_from(os.environ),
+    )
+    driver.on_delivery(loop.wakeup)
+
+    health = ConnectorHealth(COMPONENT, metrics, host=telemetry.host, port=telemetry.port)
+    health.watch(overview)
+    health.add_check("kafka", loop.health)
+    health.add_check("registry", lambda: Check(trouble[0] is None, trouble[0] or "answers"))
+    health.add_check("host", lambda: Check(driver.health().healthy, driver.health().detail))
+    health.start()
+
+    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        stop.set()
+        loop.stop()
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    if settings.simulator.enabled:
+        log.warning("simulator_enabled", control_url=settings.simulator.control_url, simulated=True)
+    reader.start()
+    try:
+        codec.prepare(*_TOPICS)
+        loop.run()
+    except Fenced as fenced:
+        log.error("fenced", error=fenced)
+        return EXIT_FENCED
+    except DBError as failure:
+        if stop.is_set():
+            return 0
+        log.critical("cannot_go_on", error=failure, next_step=failure.next_step)
+        return EXIT_STATE
+    finally:
+        driver.stop()
+        reader.stop()
+        health.stop()
+    return 0
+
+
+def main() -> int:
+    try:
+        return run(load_settings())
+    except SettingsError as wrong:
+        print(f"{COMPONENT}: {wrong.message}", file=sys.stderr)
+        return EXIT_SETTINGS

@@ -1,0 +1,167 @@
+"""What became of a command that the host was given: SENDING with the stanza, then what WhatsApp said.
+
+Own sends do not come back to the session that sent them, so the message event out is made here, from the command.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from connectors.commands import read_command
+from connectors.drivers.whatsmeow import host_pb2 as pb
+from connectors.sends import MESSAGES, Told
+from connectors.session import Session
+from core.ids import message_event_id, status_event_id
+from core.jid import parse_jid
+
+_OUTCOME = pb.SendFinished.Outcome
+# Kind of the message event and type of its content, by command type.
+_SENT_AS = {
+    "send": ("message.new", None),
+    "edit": ("message.edit", "edit"),
+    "revoke": ("message.revoke", "revoke"),
+    "react": ("message.reaction", "reaction"),
+}
+
+
+def handle_started(session: Session, event: pb.Event, now_ms: int) -> None:
+    started = event.send_started
+    names = (started.recipient.jid, started.recipient.lid, started.recipient.pn)
+    told = session.queue.started(started.command_id, started.chat, names, now_ms)
+    if told is not None:
+        session.tell(told, now_ms)
+
+
+def handle_finished(session: Session, event: pb.Event, now_ms: int) -> None:
+    finished = event.send_finished
+    queue, command_id = session.queue, finished.command_id
+    if finished.outcome == _OUTCOME.ACKED:
+        told = queue.acked(command_id, finished.chat)
+        if told is not None:
+            conclude(session, told, now_ms, at_ms=finished.server_time_ms, server_id=finished.server_id)
+    elif finished.outcome == _OUTCOME.REJECTED:
+        told = queue.refused(command_id, finished.error_code, finished.error_kind, finished.error)
+        if told is not None:
+            session.last_error = told.problem.message if told.problem else None
+            conclude(session, told, now_ms, error_code=finished.error_code)
+    elif finished.outcome == _OUTCOME.NO_ACK:
+        for each in queue.no_ack(command_id, now_ms):
+            session.tell(each, now_ms)
+    else:
+        queue.not_sent(command_id, now_ms)
+
+
+def conclude(
+    session: Session, told: Told, now_ms: int, *, at_ms: int = 0, server_id: int = 0, error_code: int = 0
+) -> None:
+    """The final of a command, with the message event and the server's status when it sent a message."""
+    session.tell(told, now_ms)
+    command = told.command
+    if command.type not in MESSAGES or command.message_id is None:
+        return
+    chat = command.chat or command.lane
+    identity = chat_identity(chat, command.names)
+    if told.state == "sent":
+        _message_out(session, told, identity, now_ms, at_ms, server_id)
+        _status(session, told, identity, "server_ack", 2, now_ms, at_ms, None)
+    elif told.state == "failed":
+        _status(session, told, identity, "failed", 1, now_ms, at_ms, error_code or None)
+
+
+def chat_identity(chat: str, names: frozenset[str]) -> dict[str, Any]:
+    known = {chat, *names}
+    return {
+        "jid": chat,
+        "lid": next((name for name in sorted(known) if name.endswith("@lid")), None),
+        "pn": next((name for name in sorted(known) if name.endswith("@s.whatsapp.net")), None),
+        "bsuid": None,
+        "username": None,
+    }
+
+
+def _message_out(session: Session, told: Told, chat: dict[str, Any], now_ms: int, at_ms: int, server_id: int) -> None:
+    command = told.command
+    kind, content_type = _SENT_AS[command.type]
+    content = read_command(session.codec, command.body)[1]["content"] or {}
+    if content_type is not None and content.get("type") != content_type:
+        content = {**content, "type": content_type, "inner_type": "text" if content_type == "edit" else None}
+    account = session.status.account
+    jid = parse_jid(chat["jid"])
+    mode = "lid" if jid.is_lid else "pn" if jid.is_phone else "unknown"
+    session.emit(
+        "events.message",
+        kind,
+        {
+            "kind": kind,
+            "direction": "out",
+            "key": {
+                "chat": chat["jid"],
+                "sender": account["jid"] if account else None,
+                "from_me": True,
+                "id": command.message_id,
+                "server_id": server_id or None,
+            },
+            "sender": account,
+            "chat": chat,
+            "recipient": chat if jid.kind == "user" else None,
+            "addressing_mode": mode,
+            "chat_kind": jid.kind.value,
+            "command_id": command.command_id,
+            "metadata": dict(command.metadata),
+            "content": content,
+        },
+        # Without the sender: it may not be known yet when a receipt settles a send after a restart.
+        event_id=message_event_id(
+            session.instance_id,
+            session.generation,
+            chat=chat["jid"],
+            sender=None,
+            message_id=command.message_id or "",
+            kind=kind,
+        ),
+        occurred_at=at_ms,
+        received_at=now_ms,
+        subject=chat["jid"],
+        now_ms=now_ms,
+    )
+
+
+def _status(
+    session: Session,
+    told: Told,
+    chat: dict[str, Any],
+    status: str,
+    rank: int,
+    now_ms: int,
+    at_ms: int,
+    error_code: int | None,
+) -> None:
+    command = told.command
+    message_id = command.message_id or ""
+    session.emit(
+        "events.status",
+        f"status.{status}",
+        {
+            "chat": chat,
+            "message_id": message_id,
+            "status": status,
+            "rank": rank,
+            "error_code": error_code,
+            "command_id": command.command_id,
+            "metadata": dict(command.metadata),
+        },
+        event_id=status_event_id(
+            session.instance_id,
+            session.generation,
+            chat=chat["jid"],
+            sender=None,
+            message_id=message_id,
+            participant=None,
+            device=None,
+            status=status,
+        ),
+        occurred_at=at_ms,
+        received_at=now_ms,
+        subject=message_id,
+        now_ms=now_ms,
+    )

@@ -1,0 +1,138 @@
+"""States of a session, pairing's outcome, and what may have been missed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from connectors.contents import identity
+from connectors.drivers.whatsmeow import host_pb2 as pb
+from connectors.sends import Problem
+from connectors.session import Session
+from connectors.state_items import open_all
+from connectors.status import MOMENTS, Status
+
+_STATE = pb.SessionState.State
+# Kind of the event and symbol of wharf.SessionStateKind, where they are not the state's own name.
+_NAMES = {
+    _STATE.STREAM_ERROR: ("session.stream_error", "unknown"),
+    _STATE.RESTART_REQUIRED: ("session.restart_required", "unknown"),
+}
+_ENDED = frozenset({"offline", "logged_out", "replaced", "banned", "outdated", "failed", "unpaired"})
+
+
+def handle(session: Session, event: pb.Event, now_ms: int) -> None:
+    state = event.state
+    own_name = _STATE.Name(state.state).lower()
+    kind, symbol = _NAMES.get(state.state, (f"session.{own_name}", own_name))
+    account = identity(state.self)
+    _follow(session, state, symbol, account, event.received_at_ms or now_ms, now_ms)
+    session.emit(
+        "events.session",
+        kind,
+        {
+            "kind": kind,
+            "state": symbol,
+            "reason_code": state.reason_code or None,
+            "reason": state.reason or None,
+            "self": account,
+            "platform": state.platform or None,
+            "business_name": state.business_name or None,
+            "expires_at": state.expires_at_ms or None,
+            "counts": dict(state.counts),
+            "command_id": state.command_id or None,
+        },
+        received_at=event.received_at_ms,
+        origin=event.origin,
+        subject=symbol,
+        now_ms=now_ms,
+    )
+
+
+def announce(session: Session, state: str, reason: str, now_ms: int, *, blocked: bool = False) -> None:
+    """A state that this process brought about or noticed, not the host."""
+    change(session, state, reason, now_ms, blocked=blocked)
+    session.emit(
+        "events.session",
+        f"session.{state}",
+        {"kind": f"session.{state}", "state": state, "reason": reason},
+        subject=state,
+        now_ms=now_ms,
+    )
+
+
+def change(
+    session: Session,
+    state: str,
+    reason: str | None,
+    now_ms: int,
+    *,
+    until_ms: int | None = None,
+    account: dict[str, Any] | None = None,
+    blocked: bool = False,
+) -> None:
+    instance = session.instance
+    session.become(
+        Status(
+            state,
+            reason,
+            now_ms,
+            session.generation,
+            instance["version"] if instance else session.status.version,
+            until_ms,
+            account or session.status.account,
+            blocked or state == "replaced",
+        )
+    )
+
+
+def _follow(
+    session: Session, state: pb.SessionState, symbol: str, account: dict[str, Any] | None, at_ms: int, now_ms: int
+) -> None:
+    if symbol in MOMENTS:
+        return
+    if symbol in _ENDED:
+        session.online = False
+        session.last_error = state.reason or session.last_error
+    if symbol == "online":
+        session.online, session.attempts, session.last_error = True, 0, None
+    if symbol in ("online", "paired"):
+        session.paired = True
+    elif symbol in ("unpaired", "logged_out"):
+        session.paired = False
+    change(session, symbol, state.reason or None, at_ms, until_ms=state.expires_at_ms or None, account=account)
+    if symbol == "paired":
+        _pair_done(session, now_ms)
+    elif symbol == "pair_failed":
+        _pair_failed(session, state, now_ms)
+    elif symbol == "logged_out":
+        _logged_out(session, state.command_id, now_ms)
+
+
+def _pair_done(session: Session, now_ms: int) -> None:
+    for command in [each for each in session.queue if each.type == "pair" and each.handed]:
+        told = session.queue.acked(command.command_id)
+        if told is not None:
+            session.tell(told, now_ms)
+
+
+def _pair_failed(session: Session, state: pb.SessionState, now_ms: int) -> None:
+    problem = Problem(
+        "wa.transient",
+        state.reason or "the pairing failed",
+        upstream_code=str(state.reason_code) if state.reason_code else None,
+    )
+    for command in [each for each in session.queue if each.type == "pair" and each.handed]:
+        if state.command_id in ("", command.command_id):
+            told = session.queue.failed(command.command_id, problem)
+            if told is not None:
+                session.tell(told, now_ms)
+
+
+def _logged_out(session: Session, command_id: str, now_ms: int) -> None:
+    """The device is gone: its queue ends here and its state is put aside, in one transaction."""
+    for told in session.queue.logged_out(command_id):
+        session.tell(told, now_ms)
+    session.become(session.status.without_account())
+    assert session.data_key is not None and session.leaving is not None
+    session.archive(open_all(session.data_key, session.leaving))
+    session.leaving = None
