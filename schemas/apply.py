@@ -17,7 +17,8 @@ from core.errors import APIError, DBError
 from core.kafka.registry_client import CONTENT_TYPE
 from core.settings import Settings
 from schemas.catalogue import Schema, catalogue
-from schemas.registry.compatibility import Level, check as compatibility
+from schemas.registry.compatibility import Level
+from schemas.registry.compatibility import check as compatibility
 
 LEVEL = Level.FULL_TRANSITIVE
 

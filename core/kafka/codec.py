@@ -160,8 +160,6 @@ def _plain(node: Any, names: dict[str, Schema] | None = None, namespace: str = "
     for part in ("items", "values"):
         if part in node:
             plain[part] = _plain(node[part], names, space)
-    if isinstance(plain.get("type"), dict | list):
-        plain["type"] = _plain(plain["type"], names, space)
     if names is not None and "name" in plain and plain["type"] in ("record", "enum", "fixed"):
         names[f"{space}.{plain['name']}"] = plain
     return plain

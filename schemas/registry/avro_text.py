@@ -28,6 +28,7 @@ def parse(text: str) -> Any:
     try:
         schema = json.loads(text)
         fastavro.parse_schema(schema)
+        _check_unique(schema)
     except json.JSONDecodeError as cause:
         raise InvalidSchemaError(f"not JSON: {cause}") from cause
     except UnknownType as cause:
@@ -36,6 +37,29 @@ def parse(text: str) -> Any:
         # fastavro meets malformed structure with Python's own errors.
         raise InvalidSchemaError(f"{type(cause).__name__}: {cause}") from cause
     return schema
+
+
+def _check_unique(node: Any) -> None:
+    """What fastavro lets pass and Avro does not: records without fields, names given twice."""
+    for branch in node if isinstance(node, list) else ():
+        _check_unique(branch)
+    if not isinstance(node, dict):
+        return
+    kind = node["type"]
+    if kind in ("record", "error"):
+        _refuse_twice(node["name"], [field["name"] for field in node["fields"]])
+        for field in node["fields"]:
+            _check_unique(field["type"])
+    elif kind == "enum":
+        _refuse_twice(node["name"], node["symbols"])
+    elif kind in ("array", "map"):
+        _check_unique(node["items" if kind == "array" else "values"])
+
+
+def _refuse_twice(owner: str, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InvalidSchemaError(f"{owner} has {', '.join(twice)} more than once")
 
 
 def canonical(text: str) -> str:
@@ -69,8 +93,6 @@ def _canonical(node: Any, space: str, seen: set[str]) -> Any:
     if isinstance(node, list):
         return [_canonical(branch, space, seen) for branch in node]
     kind = node["type"]
-    if isinstance(kind, dict | list):
-        return _canonical(kind, space, seen)
     if kind in _NAMED:
         return _canonical_named(node, kind, space, seen)
     properties = {key: value for key, value in node.items() if key not in _TYPE_KEYS}

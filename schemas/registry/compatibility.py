@@ -113,8 +113,6 @@ class _Types:
         if isinstance(node, list):
             return _Node("union", body=[self.take(branch, space) for branch in node])
         kind = node["type"]
-        if isinstance(kind, dict | list):
-            return self.take(kind, space)
         if kind in ("record", "error", "enum", "fixed"):
             return self._take_named(node, "record" if kind == "error" else kind, space)
         if kind in ("array", "map"):
