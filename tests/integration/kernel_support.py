@@ -1,0 +1,181 @@
+"""What the kernel's tests share: topics of their own, copying processes, and what the log says afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
+
+from core.kafka.clients import KafkaClients
+from core.kafka.dump import dump
+from core.settings import KafkaSettings
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = Path(__file__).with_name("kernel_worker.py")
+STATE = {"cleanup.policy": "compact"}
+
+
+@dataclass
+class Bench:
+    """Topics of one test; `partitions` of each."""
+
+    bootstrap: str
+    partitions: int
+    prefix: str = field(default_factory=lambda: f"kernel-{secrets.token_hex(4)}.")
+
+    @property
+    def settings(self) -> KafkaSettings:
+        return KafkaSettings(bootstrap=self.bootstrap, prefix=self.prefix, external=True)
+
+    @property
+    def clients(self) -> KafkaClients:
+        return KafkaClients(self.settings, "kernel-test")
+
+    def make_topics(self) -> None:
+        topics = [
+            NewTopic(self.prefix + name, self.partitions, 1, config=STATE if name in ("state", "tab") else {})
+            for name in ("in", "side", "tab", "state", "out")
+        ]
+        # Kept in a name: a client that is collected drops what it was asked.
+        admin = self.clients.admin()
+        for future in admin.create_topics(topics).values():
+            future.result()
+
+    def produce(self, topic: str, ids: list[str], key: bytes | None = None) -> None:
+        """Round-robin over the partitions, acknowledged when this returns."""
+        producer = self.clients.producer()
+        for number, name in zip(itertools.cycle(range(self.partitions)), ids):
+            producer.produce(self.prefix + topic, name.encode(), key, partition=number)
+        assert producer.flush(30) == 0
+
+    def copies(self) -> list[dict[str, Any]]:
+        """Everything committed in `out`."""
+        return [
+            {**json.loads(record.value or b""), "partition": record.partition, "offset": record.offset}
+            for record in dump(self.clients, ["out"])
+        ]
+
+    def worker(self, slot: str, *, faults: dict[str, Any] | None = None, **config: Any) -> Worker:
+        return Worker({"bootstrap": self.bootstrap, "prefix": self.prefix, "slot": slot, **config}, faults)
+
+
+class Worker:
+    """A process of kernel_worker.py and the events it told."""
+
+    def __init__(self, config: dict[str, Any], faults: dict[str, Any] | None) -> None:
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        if faults is not None:
+            environ |= {"WHARF_ALLOW_FAULTS": "1", "WHARF_TEST_FAULTS": json.dumps(faults)}
+        self.slot = config["slot"]
+        self.events: list[dict[str, Any]] = []
+        self.log: list[str] = []
+        self._process = subprocess.Popen(
+            [sys.executable, str(WORKER), json.dumps(config)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ,
+            cwd=ROOT,
+            text=True,
+        )
+        self._readers = [
+            threading.Thread(target=self._read_events, daemon=True),
+            threading.Thread(target=self._read_log, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read_events(self) -> None:
+        assert self._process.stdout is not None
+        self.events.extend(json.loads(line) for line in self._process.stdout)
+
+    def _read_log(self) -> None:
+        assert self._process.stderr is not None
+        self.log.extend(self._process.stderr)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def seen(self, event: str) -> list[dict[str, Any]]:
+        return [entry for entry in list(self.events) if entry["event"] == event]
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in list(self.log) if line.startswith("{")]
+        return [line for line in lines if line.get("event") == event]
+
+    def wait(self, event: str, count: int = 1, seconds: float = 30) -> list[dict[str, Any]]:
+        try:
+            return wait_until(
+                lambda: found if len(found := self.seen(event)) >= count else [], seconds, f"{self.slot}: {event}"
+            )
+        except AssertionError as cause:
+            raise AssertionError(f"{cause}\n{self.events[-5:]}\n{''.join(self.log[-12:])}") from cause
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.alive:
+            self.signal(signal.SIGKILL)
+        self._process.wait()
+
+    def stop(self) -> int:
+        """Orderly; the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.exit_code()
+
+    def exit_code(self, seconds: float = 30) -> int:
+        code = self._process.wait(seconds)
+        for reader in self._readers:
+            reader.join(5)
+        return code
+
+    def close(self) -> None:
+        self.kill()
+        for reader in self._readers:
+            reader.join(5)
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+@contextlib.contextmanager
+def closing(*workers: Worker) -> Iterator[list[Worker]]:
+    """No process outlives its test; append to the list what is started later."""
+    running = list(workers)
+    try:
+        yield running
+    finally:
+        for worker in running:
+            worker.close()
+
+
+def assert_exactly_once(copies: list[dict[str, Any]], ids: list[str]) -> None:
+    """Every id once, and the state counted along without a gap or a repetition in every partition."""
+    found = [copy["id"] for copy in copies]
+    assert sorted(found) == sorted(ids), (
+        f"missing {sorted(set(ids) - set(found))[:5]}, doubled {sorted({x for x in found if found.count(x) > 1})[:5]}"
+        if len(found) < 5000
+        else f"{len(found)} copies of {len(ids)} records, {len(set(found))} different"
+    )
+    for partition in {copy["partition"] for copy in copies}:
+        counts = [copy["count"] for copy in copies if copy["partition"] == partition]
+        assert counts == list(range(1, len(counts) + 1)), f"partition {partition}: the state and the log went apart"
