@@ -92,7 +92,7 @@ class Writer:
     def result(self, record: Record, value: bytes, traceparent: str | None) -> OutRecord:
         """`value` is the record encoded, which is also what is remembered of it."""
         headers = cloud_event_headers(
-            event_id=record["result_id"],
+            event_id=f"{record['result_id']}/{record['revision']}",
             event_type=f"wharf.result.{record['state']}",
             instance_id=record["instance_id"],
             time_ms=record["occurred_at"],

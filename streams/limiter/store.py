@@ -8,49 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Protocol
 
 from streams.limiter.items import Seen, unpack_seen
 
 
-class Store(Protocol):
-    """What the state of a partition keeps out of memory."""
-
-    def seen(self, digest: bytes) -> Seen | None:
-        """The command of that digest."""
-
-    def put_seen(self, digest: bytes, seen: Seen) -> None:
-        """Remember a command, or its newer result."""
-
-    def drop_seen(self, day: int, digest: bytes) -> None:
-        """Forget a command."""
-
-    def days(self) -> list[int]:
-        """The days that have seen commands, oldest first."""
-
-    def digests(self, day: int, limit: int) -> list[bytes]:
-        """Some commands of that day."""
-
-    def seen_from(self, offset: int) -> list[tuple[int, bytes]]:
-        """Day and digest of the commands that stood at or above an offset."""
-
-    def body(self, digest: bytes) -> bytes:
-        """The bytes of a held command; KeyError when there are none."""
-
-    def put_body(self, digest: bytes, value: bytes) -> None:
-        """Keep the bytes of a held command."""
-
-    def drop_body(self, digest: bytes) -> None:
-        """The command is held no more."""
-
-    def flush(self) -> None:
-        """End of a batch."""
-
-    def close(self) -> None:
-        """The partition is somebody else's: forget everything."""
-
-
-class SqliteStore:
+class Store:
     """The store of one partition; `path` is its file."""
 
     def __init__(self, path: Path) -> None:
@@ -68,8 +30,10 @@ class SqliteStore:
         self._db.execute("CREATE TABLE held (digest BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
         self._days: list[int] = []
         self._open = False
+        self._highest = -1
 
     def seen(self, digest: bytes) -> Seen | None:
+        """The command of that digest."""
         for day in reversed(self._days):
             row = self._db.execute("SELECT value FROM seen WHERE day = ? AND digest = ?", (day, digest)).fetchone()
             if row is not None:
@@ -77,48 +41,61 @@ class SqliteStore:
         return None
 
     def put_seen(self, digest: bytes, seen: Seen) -> None:
+        """Remember a command, or its newer result."""
         self._begin()
+        self._highest = max(self._highest, seen.offset)
         day = seen.day
         if day not in self._days:
             self._days = sorted([*self._days, day])
         self._db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", (day, digest, seen.offset, seen.pack()))
 
     def drop_seen(self, day: int, digest: bytes) -> None:
+        """Forget a command."""
         self._begin()
         self._db.execute("DELETE FROM seen WHERE day = ? AND digest = ?", (day, digest))
         if day in self._days and not self.digests(day, 1):
             self._days.remove(day)
 
     def days(self) -> list[int]:
+        """The days that have seen commands, oldest first."""
         return list(self._days)
 
     def digests(self, day: int, limit: int) -> list[bytes]:
+        """Some commands of that day."""
         rows = self._db.execute("SELECT digest FROM seen WHERE day = ? LIMIT ?", (day, limit))
         return [digest for (digest,) in rows]
 
     def seen_from(self, offset: int) -> list[tuple[int, bytes]]:
+        """Day and digest of the commands that stood at or above an offset."""
+        if self._highest < offset:
+            return []
         return list(self._db.execute("SELECT day, digest FROM seen WHERE stood >= ?", (offset,)))
 
     def body(self, digest: bytes) -> bytes:
+        """The bytes of a held command; KeyError when there are none."""
         row = self._db.execute("SELECT value FROM held WHERE digest = ?", (digest,)).fetchone()
         if row is None:
             raise KeyError(digest.hex())
         return bytes(row[0])
 
     def put_body(self, digest: bytes, value: bytes) -> None:
+        """Keep the bytes of a held command."""
         self._begin()
         self._db.execute("INSERT OR REPLACE INTO held VALUES (?, ?)", (digest, value))
 
     def drop_body(self, digest: bytes) -> None:
+        """The command is held no more."""
         self._begin()
         self._db.execute("DELETE FROM held WHERE digest = ?", (digest,))
 
     def flush(self) -> None:
+        """End of a batch."""
         if self._open:
             self._db.execute("COMMIT")
             self._open = False
 
     def close(self) -> None:
+        """The partition is somebody else's: forget everything."""
         self._db.close()
         self._path.unlink(missing_ok=True)
 
