@@ -55,10 +55,12 @@ class RegistryClient:
         self._url = url
         self._stop = stop or threading.Event()
         self._on_state = on_state or (lambda _: None)
+        # Asked a few times in the life of a process: no connection is worth keeping.
         self._http = httpx.Client(
             base_url=url,
             timeout=timeout_s,
             transport=transport,
+            limits=httpx.Limits(max_keepalive_connections=0),
             headers={"Content-Type": CONTENT_TYPE, "Accept": CONTENT_TYPE},
         )
 
