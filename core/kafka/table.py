@@ -5,6 +5,7 @@ The end is reached when Kafka reports it at or above the target offset: position
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -17,8 +18,18 @@ _WAIT_S = 0.02
 
 def watermarks(consumer: Consumer, topic: str, partition: int, timeout: float) -> tuple[int, int]:
     """(first offset, end): the end is the high watermark or the last stable offset by the consumer's isolation."""
-    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout, cached=False)
-    return low, high
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), max(0.1, end - time.monotonic()), cached=False
+            )
+            return low, high
+        except KafkaException as cause:
+            # A topic that was just made has no leader for a moment; this call does not tell what may be repeated.
+            if cause.args[0].fatal() or time.monotonic() >= end:
+                raise
+            consumer.poll(_WAIT_S)
 
 
 def read_to_end(

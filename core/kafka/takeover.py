@@ -190,8 +190,8 @@ class TakeOver:
         if restored is None or not isinstance(key, bytes):
             return
         given = value if isinstance(value, bytes) else None
-        if key == POSITION_KEY and given is not None:
-            restored.written = decode_position(given)
+        if key == POSITION_KEY:
+            restored.written = None if given is None else decode_position(given)
         restored.has_state |= not is_own_key(key) or key == OWNER_KEY
         if not is_own_key(key):
             self._processor.restore(partition, key, given)
