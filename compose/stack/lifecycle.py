@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from compose.stack import table
-from compose.stack.component import StackError
+from compose.stack.component import StackError, State
 from compose.stack.state import ComponentState, StackFiles, StackState
 from compose.stack.supervisor import Supervisor
 from core.settings import Settings, load_settings
@@ -72,21 +72,48 @@ async def until_signalled(supervisor: Supervisor) -> None:
     await supervisor.run(stop)
 
 
+def command(data_dir: Path, simulate: int) -> list[str]:
+    """The command line of a supervisor in a process of its own."""
+    return [sys.executable, "-m", "compose.cli", "up", "--data", str(data_dir), "--simulate", str(simulate)]
+
+
 def start_detached(settings: Settings, *, simulate: int, on_change: Callable[[ComponentState], None]) -> StackState:
     """Start a supervisor that outlives this process and wait until its stack is ready."""
     files = StackFiles(settings.data_dir.absolute())
-    with files.locked():
-        files.forget_state()  # so that what is read below is the new stack's
-    files.logs.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "compose.cli", "up", "--data", str(files.data_dir), "--simulate", str(simulate)]
+    clear_for_start(files)
     with files.log("supervisor").open("ab") as log:
         supervisor = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command(files.data_dir, simulate),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-    shown: dict[str, tuple[object, str]] = {}
-    deadline = time.monotonic() + READY_SECONDS
+    try:
+        return wait_ready(files, lambda: supervisor.poll() is not None, on_change)
+    except BaseException:
+        stop(files)
+        raise
+
+
+def clear_for_start(files: StackFiles) -> None:
+    """Refuse where a stack runs; else forget the last one's state, so that what is read next is the new one's."""
+    with files.locked():
+        files.forget_state()
+    files.logs.mkdir(parents=True, exist_ok=True)
+
+
+def wait_ready(
+    files: StackFiles,
+    has_ended: Callable[[], bool],
+    on_change: Callable[[ComponentState], None],
+    seconds: float = READY_SECONDS,
+) -> StackState:
+    """Wait for the stack of another process, telling every change."""
+    shown: dict[str, tuple[State, str]] = {}
+    deadline = time.monotonic() + seconds
     while True:
-        if supervisor.poll() is not None:
+        if has_ended():
             raise StackError(f"the stack did not start: {_last_line(files.log('supervisor'))}")
         state = files.last_state()
         for part in state.components if state else ():
@@ -96,9 +123,12 @@ def start_detached(settings: Settings, *, simulate: int, on_change: Callable[[Co
         if state and state.ready:
             return state
         if time.monotonic() > deadline:
-            waiting = [part.name for part in state.components if not part.ready] if state else []
-            stop(files)
-            raise StackError(f"not ready within {READY_SECONDS:.0f} s: {', '.join(waiting)}; see {files.logs}")
+            waiting = (
+                [f"{part.name} ({part.error or part.state})" for part in state.components if not part.ready]
+                if state
+                else []
+            )
+            raise StackError(f"not ready within {seconds:.0f} s: {', '.join(waiting)}; the logs are in {files.logs}")
         time.sleep(POLL_SECONDS)
 
 
