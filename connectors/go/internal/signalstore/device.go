@@ -132,3 +132,25 @@ func newDevice() *store.Device {
 	d.SignedPreKey = d.IdentityKey.CreateSignedPreKey(1)
 	return d
 }
+
+// Self gives the addresses of the paired account, none before pairing.
+func (s *Store) Self() []types.JID {
+	b := s.get(itemDevice)
+	if b == nil {
+		return nil
+	}
+	var r struct {
+		ID  string `json:"id"`
+		LID string `json:"lid"`
+	}
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil // New has decoded it
+	}
+	var out []types.JID
+	for _, text := range []string{r.ID, r.LID} {
+		if jid, err := types.ParseJID(text); err == nil && !jid.IsEmpty() {
+			out = append(out, jid.ToNonAD())
+		}
+	}
+	return out
+}

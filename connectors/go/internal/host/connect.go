@@ -1,0 +1,297 @@
+package host
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/proto/waCompanionReg"
+	"go.mau.fi/whatsmeow/proto/waWa6"
+	"go.mau.fi/whatsmeow/store"
+	"golang.org/x/net/proxy"
+	"google.golang.org/protobuf/proto"
+
+	"wharf/connectors/internal/hostpb"
+)
+
+// Dialling, login, reconnects. whatsmeow's own reconnect has no cap and no jitter; ours has both. A reconnect keeps the
+// state in memory: what was held for the old connection is dropped, WhatsApp delivers it again, and the ratchet knows it.
+
+const (
+	loginTimeout  = 30 * time.Second
+	backoffFirst  = time.Second
+	backoffMost   = 2 * time.Minute
+	refusedDelay  = time.Minute      // a failure code that a quick retry will not change
+	outdatedDelay = 15 * time.Minute // only a new version of this program helps
+	pairWatchdog  = 5 * time.Second  // 515 follows pairing; if it was missed, nothing else comes
+	keepAliveDead = 3                // lost keepalives in a row after which a connection counts as dead
+)
+
+// connection is the state of connecting, guarded by session.mu.
+type connection struct {
+	busy    bool          // keepOnline runs
+	result  chan loginEnd // of the login in progress
+	again   bool          // another login is wanted when this one has ended
+	delay   time.Duration // not before
+	upSince time.Time
+	tries   int
+}
+
+// loginEnd is how a login ended: err nil is online.
+type loginEnd struct {
+	err   error
+	delay time.Duration // before the next try
+}
+
+var (
+	errLoginTimeout = errors.New("no login within 30 s")
+	errDisconnected = errors.New("disconnected")
+)
+
+type transports struct{ socket, media *http.Client }
+
+// withoutDeflate drops the offer of permessage-deflate: its writer costs about 1 MB per connection.
+type withoutDeflate struct{ http.RoundTripper }
+
+func (t withoutDeflate) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Del("Sec-WebSocket-Extensions")
+	return t.RoundTripper.RoundTrip(r)
+}
+
+// transports are the HTTP clients of a session: the socket's leads through the gate, above TLS where we dial ourselves and
+// below it where net/http speaks to a proxy first.
+func (s *session) transports() transports {
+	dialer := &net.Dialer{Timeout: 20 * time.Second, KeepAlive: 30 * time.Second}
+	socket, media := &http.Transport{}, &http.Transport{IdleConnTimeout: 30 * time.Second}
+	switch sim := s.host.simulator; {
+	case sim != nil:
+		socket.DialTLSContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return s.gated(dialer.DialContext(ctx, network, sim.Address))
+		}
+		media.TLSClientConfig = &tls.Config{RootCAs: s.host.simulatorCAs}
+	case s.settings.Proxy == "":
+		socket.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			name, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				return nil, err
+			}
+			d := tls.Dialer{NetDialer: dialer, Config: &tls.Config{ServerName: name, NextProtos: []string{"http/1.1"}}}
+			return s.gated(d.DialContext(ctx, network, addr))
+		}
+	default:
+		dial, through, err := proxyDialer(s.settings.Proxy, dialer)
+		if err != nil {
+			dial = func(context.Context, string, string) (net.Conn, error) { return nil, err }
+		}
+		socket.Proxy, media.Proxy = through, through
+		socket.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return s.gated(dial(ctx, network, addr))
+		}
+		media.DialContext = dial
+	}
+	return transports{&http.Client{Transport: withoutDeflate{socket}}, &http.Client{Transport: media}}
+}
+
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// proxyDialer reaches a proxy: socks5 by dialling through it, http and https by net/http's own CONNECT.
+func proxyDialer(address string, direct *net.Dialer) (dialFunc, func(*http.Request) (*url.URL, error), error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, nil, errors.New("proxy: malformed URL") // url's own error would tell the password
+	}
+	switch u.Scheme {
+	case "http", "https":
+		return direct.DialContext, http.ProxyURL(u), nil
+	case "socks5", "socks5h":
+		d, err := proxy.FromURL(u, direct)
+		if err != nil {
+			return nil, nil, fmt.Errorf("proxy: %w", err)
+		}
+		cd, ok := d.(proxy.ContextDialer)
+		if !ok {
+			return nil, nil, errors.New("proxy: no context dialer")
+		}
+		return cd.DialContext, nil, nil
+	}
+	return nil, nil, fmt.Errorf("proxy: unsupported scheme %q", u.Scheme)
+}
+
+// gated puts the gate on a new connection; the former one is given up.
+func (s *session) gated(conn net.Conn, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	g := newGate(conn, s.journal, s.host.limits.heldBytes, s.overflow, s.host.switches.noOutputGate)
+	if old := s.gate.Swap(g); old != nil {
+		old.drop()
+	}
+	if s.ended.Load() {
+		g.drop()
+		return nil, net.ErrClosed
+	}
+	return g, nil
+}
+
+// clientPayload names the device before pairing; whatsmeow has one global name.
+func (s *session) clientPayload(c *whatsmeow.Client) func() *waWa6.ClientPayload {
+	return func() *waWa6.ClientPayload {
+		payload := c.Store.GetClientPayload()
+		if payload.DevicePairingData == nil {
+			return payload
+		}
+		props, ok := proto.Clone(store.DeviceProps).(*waCompanionReg.DeviceProps)
+		if !ok {
+			return payload
+		}
+		name := s.settings.DeviceName
+		if name == "" {
+			name = "wharf"
+		}
+		props.Os = &name
+		props.PlatformType = waCompanionReg.DeviceProps_CHROME.Enum()
+		if b, err := proto.Marshal(props); err == nil {
+			payload.DevicePairingData.DeviceProps = b
+		}
+		return payload
+	}
+}
+
+// keepOnline logs in, again and again until it succeeds or the session ends. One runs at a time; a second call makes the
+// running one start over.
+func (s *session) keepOnline(delay time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended.Load() {
+		return
+	}
+	s.link.delay = max(s.link.delay, delay)
+	if s.link.busy {
+		s.link.again = true
+		return
+	}
+	s.link.busy = true
+	if s.link.tries > 1 && time.Since(s.link.upSince) > backoffMost {
+		s.link.tries = 1 // the last connection has lasted; jitter still spreads a herd
+	}
+	go s.logins()
+}
+
+func (s *session) logins() {
+	for {
+		s.mu.Lock()
+		delay := max(s.link.delay, backoff(s.link.tries))
+		s.link.delay, s.link.again = 0, false
+		s.link.tries++
+		s.mu.Unlock()
+		if !sleep(s.ctx, delay) || !s.host.starts.acquire(s.ctx) {
+			return
+		}
+		end := s.login()
+		s.host.starts.release()
+		s.mu.Lock()
+		if s.ended.Load() || end.err == nil && !s.link.again {
+			s.link.busy = false
+			s.mu.Unlock()
+			return
+		}
+		s.link.delay = max(s.link.delay, end.delay)
+		s.mu.Unlock()
+		if end.err != nil {
+			s.log.Warn("login failed", "error", end.err)
+		}
+	}
+}
+
+// backoff before the n-th try: none before the first, then doubling, capped, with jitter.
+func backoff(tries int) time.Duration {
+	if tries == 0 {
+		return 0
+	}
+	d := min(backoffMost, backoffFirst<<min(tries-1, 10))
+	return d/2 + rand.N(d/2+1)
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// login makes one connection and waits for its outcome.
+func (s *session) login() loginEnd {
+	s.hangUp()
+	result := make(chan loginEnd, 1)
+	s.mu.Lock()
+	s.link.result = result
+	s.mu.Unlock()
+	s.emit(&hostpb.SessionState{State: hostpb.SessionState_CONNECTING})
+	if err := s.client.Load().ConnectContext(s.ctx); err != nil {
+		return loginEnd{err: err}
+	}
+	t := time.NewTimer(loginTimeout)
+	defer t.Stop()
+	select {
+	case end := <-result:
+		return end
+	case <-t.C:
+		return loginEnd{err: errLoginTimeout}
+	case <-s.ctx.Done():
+		return loginEnd{err: s.ctx.Err()}
+	}
+}
+
+// loginEnded tells the login in progress how it ended; false when there is none.
+func (s *session) loginEnded(end loginEnd) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	result := s.link.result
+	s.link.result = nil
+	if end.err == nil {
+		s.link.upSince = time.Now()
+	}
+	if result == nil {
+		return false
+	}
+	result <- end
+	return true
+}
+
+// hangUp closes the connection: the raw one first, or whatsmeow would wait for the other side's goodbye.
+func (s *session) hangUp() {
+	s.online.Store(false)
+	if g := s.gate.Swap(nil); g != nil {
+		g.drop()
+	}
+	s.client.Load().Disconnect()
+	s.sender.connectionLost()
+	s.flow.reset()
+	s.inbound.reset()
+	s.offlineSync.Store(false)
+}
+
+// lostConnection goes on after a connection that was online, or tells the login that it was not meant to be.
+func (s *session) lostConnection(end loginEnd) {
+	s.online.Store(false)
+	s.offlineSync.Store(false)
+	s.sender.connectionLost()
+	if !s.loginEnded(end) && s.paired() {
+		s.keepOnline(end.delay)
+	}
+}
