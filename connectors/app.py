@@ -23,7 +23,7 @@ from core.security.keyring import Keyring
 from core.settings import Settings, load_settings
 from core.telemetry.health import Check
 from core.telemetry.logs import configure_logging, get_logger
-from core.telemetry.metrics import Metrics
+from core.telemetry.metrics import BUILD_INFO, Metrics
 from schemas.codec import open_codec
 
 COMPONENT = "connector"
@@ -50,6 +50,7 @@ def run(settings: Settings) -> int:
     configure_logging(level=telemetry.log_level, log_format=telemetry.log_format, component=COMPONENT, slot=slot)
     log = get_logger(__name__)
     clock, metrics, stop = SystemClock(), Metrics(), threading.Event()
+    metrics.gauge(BUILD_INFO).labels(COMPONENT, slot).set(1)
     trouble: list[str | None] = [None]
     faults = connector_faults_from(os.environ)
 
@@ -117,8 +118,11 @@ def run(settings: Settings) -> int:
     except Fenced as fenced:
         log.error("fenced", error=fenced)
         return EXIT_FENCED
+    except SettingsError as wrong:
+        log.error("settings_wrong", error=wrong)
+        return EXIT_SETTINGS
     except DBError as failure:
-        if stop.is_set():
+        if stop.is_set() and failure.code == "db.registry_unavailable":
             return 0
         log.critical("cannot_go_on", error=failure, next_step=failure.next_step)
         return EXIT_STATE
@@ -133,5 +137,5 @@ def main() -> int:
     try:
         return run(load_settings())
     except SettingsError as wrong:
-        print(f"{COMPONENT}: {wrong.message}", file=sys.stderr)
+        sys.stderr.write(f"{COMPONENT}: {wrong.message}\n")
         return EXIT_SETTINGS

@@ -63,12 +63,11 @@ def content(given: pb.Content) -> dict[str, Any]:
 
 def placeholder(reason: str) -> dict[str, Any]:
     """MessageContent of what could not be decrypted."""
-    record = content(pb.Content(type="placeholder", placeholder=reason))
-    return record
+    return content(pb.Content(type="placeholder", placeholder=reason))
 
 
 def outgoing(kind: str, given: dict[str, Any] | None) -> pb.OutgoingContent:
-    """What a command of type send, edit, revoke or react asks the host to send. APIError names the field that is wrong."""
+    """What a command of type send, edit, revoke or react asks the host to send. APIError names the wrong field."""
     record = given or {}
     out = pb.OutgoingContent(type=_OUTGOING_TYPE[kind], text=record.get("text") or "")
     target = record.get("target")

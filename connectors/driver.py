@@ -2,8 +2,8 @@
 
 The messages of `host.proto` are the vocabulary of every driver: a driver that runs inside this process makes the same
 JournalEntry and takes the same SendRequest as the one that talks to the Go host. Rules the journal carries: an entry is
-committed whole or not at all, in order per session; nothing that rests on an entry leaves before `durable` named it; after
-`SessionClosed` no entry of that session comes any more; a session number is never used again.
+committed whole or not at all, in order per session; nothing that rests on an entry leaves before `durable` named it;
+after `Closed` no entry of that session comes any more; a session number is never used again.
 """
 
 from __future__ import annotations

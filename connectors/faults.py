@@ -1,7 +1,8 @@
 """Faults that tests inject into the connector; none unless WHARF_ALLOW_FAULTS=1.
 
 `WHARF_TEST_FAULTS` is JSON, shared with the loop's own (core.kafka.faults):
-{"connector_crash": {"point": "after_sending", "nth": 1}, "host": {"crash_at": [["after_ratchet", 1]], "mutant": "no-ratchet-lock"}}
+{"connector_crash": {"point": "after_sending", "nth": 1},
+ "host": {"crash_at": [["after_ratchet", 1]], "mutant": "no-ratchet-lock"}}
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 # after_queued: QUEUED is committed, the host not told. after_sending: SENDING is committed, Durable not told.
-# before_durable: anything of the host is committed, Durable not told. after_durable: told. after_final: a final is committed.
+# before_durable: something of the host is committed, Durable not told. after_durable: told. after_final: a final is.
 Point = Literal["after_queued", "after_sending", "before_durable", "after_durable", "after_final", "before_open"]
 
 

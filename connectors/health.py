@@ -1,4 +1,4 @@
-"""Health of the connector: the common checks, and how each instance stands. Read from what the loop's thread published."""
+"""Health of the connector: the common checks, and how each instance stands, as the loop's thread last published it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from connectors.session import Phase, Session
 from core.telemetry.health import HealthServer
 from core.telemetry.metrics import QUEUED_COMMANDS, SESSIONS, Metrics
 
-_STATES = [
+_STATES = (
     "created",
     "unpaired",
     "pairing",
@@ -24,7 +24,7 @@ _STATES = [
     "outdated",
     "failed",
     "stopped",
-]
+)
 
 
 class Overview:

@@ -1,7 +1,7 @@
 """What the driver delivers, into the sessions' transactions: entries in order, whole, fairly over all sessions.
 
-Content never tears a session down: an event that cannot be expressed becomes a dead letter next to the ratchet step that
-came with it. Only a break of the journal's own rules does.
+Content never tears a session down: an event that cannot be expressed becomes a dead letter next to the ratchet step
+that came with it. Only a break of the journal's own rules does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNFIT = (APIError, ValueError, TypeError, KeyError, OverflowError)
 log = get_logger(__name__)
 
 
-class JournalBroken(Exception):
+class JournalError(Exception):
     """The host broke the rules of the journal: the session is rebuilt from committed state."""
 
 
@@ -67,7 +67,7 @@ class Journal:
             session.waiting.append(delivery)
 
     def fill(self, now_ms: int) -> set[Session]:
-        """Handle what waits, one delivery per session and round, until a transaction is full. Gives the sessions touched."""
+        """Handle what waits, one delivery per session and round, until a transaction is full; the sessions touched."""
         touched: set[Session] = set()
         held: list[Session] = []
         entries = size = 0
@@ -131,7 +131,7 @@ class Journal:
             return
         try:
             _check(session, entry)
-        except JournalBroken as broken:
+        except JournalError as broken:
             log.error("journal_broken", instance_id=session.instance_id, session=delivery.session, error=broken)
             session.broken = True
             self._lifecycle.close(session, "journal broken")
@@ -155,7 +155,7 @@ class Journal:
                 raise ValueError(f"an event without a handler: {body}")
             handler(session, event, now_ms)
         except UNFIT as cause:
-            log.error("event_unfit", instance_id=session.instance_id, family=body, error=cause, exc_info=True)
+            log.exception("event_unfit", instance_id=session.instance_id, family=body)
             _bury(session, entry, event, cause, now_ms)
 
 
@@ -180,7 +180,7 @@ def _logs_out(entry: pb.JournalEntry) -> bool:
 
 def _check(session: Session, entry: pb.JournalEntry) -> None:
     if entry.position != session.next_position:
-        raise JournalBroken(f"position {entry.position} instead of {session.next_position}")
+        raise JournalError(f"position {entry.position} instead of {session.next_position}")
     for change in entry.changes:
         if change.name.startswith((OWN, ARCHIVE)):
-            raise JournalBroken(f"the host may not write {change.name!r}")
+            raise JournalError(f"the host may not write {change.name!r}")

@@ -1,5 +1,5 @@
-"""When a session is opened, closed, rebuilt and deleted. One step per session and turn; everything in memory is committed
-at the beginning of a turn, because the loop collects only when no batch is in flight.
+"""When a session is opened, closed, rebuilt and deleted. One step per session and turn; everything in memory is
+committed at the beginning of a turn, because the loop collects only when no batch is in flight.
 
     CLOSED ──> READING ──> CLAIMING ──(commit)──> OPEN ──> CLOSING ──> CLOSED
        └── items at hand ──────┘                    └── closed or lost ──┘
@@ -119,9 +119,8 @@ class Lifecycle:
             announce(session, state, closed.reason, now_ms, blocked=True)
         elif not closed.may_reopen and session.status.state != "logged_out" and session.status.until_ms is None:
             session.become(replace(session.status, blocked=True))
-        elif not stays and session.instance is not None and session.instance["desired"] == "online":
-            if session.status.state != "offline":
-                announce(session, "offline", closed.reason, now_ms)
+        elif not stays and session.status.state != "offline" and _wants_online(session):
+            announce(session, "offline", closed.reason, now_ms)
         if closed.may_reopen:
             wait = RECONNECT_AFTER_MS[min(session.attempts, len(RECONNECT_AFTER_MS) - 1)]
             session.attempts += 1
@@ -168,7 +167,8 @@ class Lifecycle:
 
     def claimed(self, session: Session) -> int:
         """The new epoch is committed: open it. Gives the session's number at the host."""
-        assert session.instance is not None and session.stored is not None
+        assert session.instance is not None
+        assert session.stored is not None
         items = open_all(session.data_key, session.stored) if session.data_key is not None else {}
         session.stored = None
         device = {name: value for name, value in items.items() if not name.startswith((OWN, ARCHIVE))}
@@ -256,6 +256,10 @@ class Lifecycle:
             OutRecord("sessions", data_key_record_key(session.instance_id), None, partition=session.partition)
         )
         log.info("instance_wiped", instance_id=session.instance_id, records=len(loaded.records))
+
+
+def _wants_online(session: Session) -> bool:
+    return session.instance is not None and session.instance["desired"] == "online"
 
 
 def _without_data_key(session: Session, loaded: Loaded) -> list[tuple[bytes, bytes]]:

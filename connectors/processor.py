@@ -1,7 +1,8 @@
-"""The connector as a stream processor: owns the instances of its partitions, drives their sessions, keeps their commands.
+"""The connector as a stream processor: owns the instances of its partitions, drives their sessions, keeps their
+commands.
 
-Everything of one turn (events, changed items, results, positions) is one transaction of the loop; what rests on it happens
-in `committed`: frames are released, commands handed to the host, sessions opened (design, invariants 1 to 8).
+Everything of one turn (events, changed items, results, positions) is one transaction of the loop; what rests on it
+happens in `committed`: frames are released, commands handed to the host, sessions opened (design, invariants 1 to 8).
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ class ConnectorProcessor:
         session.known_gone = instance is None
         self._due.add(session)
 
-    def owned(self, partition: int, positions: dict[tuple[str, int], int]) -> None:
+    def owned(self, partition: int, positions: dict[tuple[str, int], int]) -> None:  # noqa: ARG002  (the loop has them)
         where = self._partition(partition)
         where.owned = True
         restored, where.restored = where.restored, {}
@@ -179,7 +180,10 @@ class ConnectorProcessor:
         batch: Batch = {}
         due, self._due = self._due, set()
         while self._timers and self._timers[0][0] <= now_ms:
-            due.add(heapq.heappop(self._timers)[2])
+            session = heapq.heappop(self._timers)[2]
+            # A timer may outlive its session: another of the same name may be there by now.
+            if self._find(session.partition, session.instance_id) is session:
+                due.add(session)
         # What is in memory is committed now, and only now: the host gets commands before new ones come in.
         for session in due:
             self._hand_out(session, now_ms)
@@ -199,6 +203,8 @@ class ConnectorProcessor:
         for session in due:
             self._settle(session, now_ms)
             self._add(batch, session)
+            if session.gone and session.instance is None:
+                self._partition(session.partition).sessions.pop(session.instance_id, None)
         self._add_dead(batch)
         if self._journal.has_more:
             self._wakeup()
@@ -234,8 +240,6 @@ class ConnectorProcessor:
                 self._numbers[number] = session
             self._hand_out(session, now_ms)
             self._wake_for(session, now_ms)
-            if session.gone and session.instance is None:
-                self._partitions[session.partition].sessions.pop(session.instance_id, None)
 
     def dropped(self, partition: int) -> None:
         where = self._partitions.get(partition)

@@ -128,32 +128,29 @@ class SendQueue:
         """What the host is to get now, interrupted sends before new ones; marks them handed."""
         if self._handed >= WINDOW or not self._by_id:
             return []
-        busy: set[str] = set()
         heads = [lane[0] for lane in self._lanes.values()]
-        for command in (*self._draining.values(), *heads):
-            if command.handed or command.state is not State.QUEUED:
-                busy.add(command.lane)
-                busy |= command.names
+        busy = _busy((*self._draining.values(), *heads))
         out: list[Outgoing] = []
         for command in sorted(heads, key=lambda each: (each.state is State.QUEUED, each.offset)):
             if self._handed >= WINDOW:
                 break
-            if command.handed or command.next_at > now_ms or not may(command):
-                continue
-            if command.state is State.QUEUED:
-                if command.lane in busy:
-                    continue
-                if command.interval_ms and command.type not in MARKS:
-                    if now_ms < self._paced_until:
-                        continue
+            if self._is_its_turn(command, busy, now_ms) and may(command):
+                command.handed = True
+                self._handed += 1
+                busy.add(command.lane)
+                out.append(command)
+                if command.state is State.QUEUED and _is_paced(command):
                     self._paced_until = now_ms + command.interval_ms
-            elif command.hold:
-                continue
-            command.handed = True
-            self._handed += 1
-            busy.add(command.lane)
-            out.append(command)
         return out
+
+    def _is_its_turn(self, command: Outgoing, busy: set[str], now_ms: int) -> bool:
+        if command.handed or command.next_at > now_ms:
+            return False
+        if command.deadline is not None and command.deadline <= now_ms:
+            return False
+        if command.state is not State.QUEUED:
+            return not command.hold
+        return command.lane not in busy and not (_is_paced(command) and now_ms < self._paced_until)
 
     def wake_at(self, now_ms: int) -> int | None:
         """When time alone changes something: a resend, a pace, an expiry."""
@@ -333,6 +330,20 @@ class SendQueue:
         if command is not None:
             command.handed = False
         return command
+
+
+def _is_paced(command: Outgoing) -> bool:
+    return command.interval_ms > 0 and command.type not in MARKS
+
+
+def _busy(commands: Iterable[Outgoing]) -> set[str]:
+    """Every address of the chats in which something is under way."""
+    busy: set[str] = set()
+    for command in commands:
+        if command.handed or command.state is not State.QUEUED:
+            busy.add(command.lane)
+            busy |= command.names
+    return busy
 
 
 def _name(prefix: str, command: Outgoing) -> str:

@@ -1,7 +1,7 @@
 """The event ids a session saw lately, as part of its state: what comes a second time is dropped, across restarts.
 
-Receipts and notifications have no ratchet that tells a redelivery, and the same message id under new ciphertext is a second
-event in whatsmeow. A ring of blocks: one changed block is one changed item, however many ids a transaction adds.
+Receipts and notifications have no ratchet that tells a redelivery, and the same message id under new ciphertext is a
+second event in whatsmeow. A ring of blocks: one changed block is one changed item, however many ids are added at once.
 """
 
 from __future__ import annotations

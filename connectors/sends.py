@@ -5,8 +5,8 @@
                      │           ▼ │ same bytes again
                      └──> final  UNSETTLED ──> final
 
-QUEUED and the offset are committed before the host gets the command; SENDING is committed with the encrypted stanza; each
-command gets exactly one final result, in the transaction that removes its items (design, invariants 4 and 7).
+QUEUED and the offset are committed before the host gets the command; SENDING is committed with the encrypted stanza;
+each command gets exactly one final result, in the transaction that removes its items (design, invariants 4 and 7).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One instance in this process: its state that is not the host's, and its share of the transaction being made.
 
-A handler calls `emit`, `tell`, `put` and `remove`; `flush` turns all of it into records. Numbers (epoch, seq) and everything
+A handler calls `emit`, `tell`, `put` and `remove`; `flush` turns all of it into records. Numbers (epoch, seq) and all
 else that was changed stand in the same transaction as what they are about, so a batch that is repeated keeps them.
 """
 
@@ -157,7 +157,7 @@ class Session:
         origin: int = 0,
         subject: str | None = None,
     ) -> bool:
-        """One event. False when it came before: then nothing is published, while the entry's state still is committed."""
+        """One event. False when it came before: nothing is published then, while the entry's state still is committed."""
         if event_id is not None and not self.recent.add(event_id):
             return False
         self.seq += 1

@@ -1,7 +1,7 @@
 """Session state as records of wa.sessions: one sealed record per item, large values in parts within one transaction.
 
-Key = `<instance_id> NUL <hex item>`; the data key (core.security.keyring) names and seals. The first byte of a sealed value
-tells whether it is the whole value, the index of a value in parts, or a part.
+Key = `<instance_id> NUL <hex item>`; the data key (core.security.keyring) names and seals. The first byte of a sealed
+value tells whether it is the whole value, the index of a value in parts, or a part.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Reads the committed state of single instances again from wa.sessions: to rebuild a session, to archive or to delete it.
+"""Reads the committed state of single instances again from wa.sessions: to rebuild, to archive or to delete it.
 
-The connector keeps no copy of what the host holds, so this is where it comes from. All instances of a partition that wait
-are served by one pass over it, up to the high watermark of the moment the pass begins: whatever was committed before the
-request is in it. Runs in a thread of its own; failures are tried again until `stop`.
+The connector keeps no copy of what the host holds, so this is where it comes from. All instances of a partition that
+wait are served by one pass over it, up to the high watermark of the moment the pass begins: whatever was committed
+before the request is in it. Runs in a thread of its own; failures are tried again until `stop`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class StateReader:
         return [Loaded(partition, instance, list(items.items())) for instance, items in found.items()]
 
     def _take(self, messages: Sequence[object], found: dict[str, dict[bytes, bytes]], end: int) -> bool:
-        """True once the end of the partition was seen at or above the watermark: positions do not pass control records."""
+        """True once the end was seen at or above the watermark: positions do not pass control records."""
         done = False
         for message in messages:
             problem = message.error()  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ MOMENTS = frozenset({"offline_sync", "gap", "restored", "degraded", "unknown"})
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`blocked`: not to be opened again before the instance changes; `version` is the instance's when that was decided."""
+    """`blocked`: not to be opened again before the instance changes; `version` is the instance's at that time."""
 
     state: str = "created"
     reason: str | None = None
@@ -62,7 +62,7 @@ class Wanted:
 def wanted(
     instance: dict[str, Any] | None, status: Status, *, pairing_asked: bool, simulator_enabled: bool, now_ms: int
 ) -> Wanted:
-    """Whether the session of an instance should be open. Never reopens what lost its ownership or its device by itself."""
+    """Whether the session should be open. Never reopens by itself what lost its ownership or its device."""
     if instance is None:
         return Wanted(False, "no such instance")
     if instance["desired"] != "online":

@@ -1,7 +1,7 @@
 """Events of the host, one handler per family, registered here by the name of the event's body in host.proto.
 
-A handler turns one event into records of the session's transaction. It does no I/O and never raises for content: what it
-cannot express becomes a dead letter in `connectors.journal`, in the same transaction as the ratchet step.
+A handler turns one event into records of the session's transaction. It does no I/O. What it cannot express becomes a dead
+letter (connectors.journal), in the same transaction as the ratchet step.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Receipts: one status record per (message, participant), and the settling of sends whose ack never came.
 
-The rank is that of the monotone machine: a reader keeps the highest per message and participant. What says nothing about
-how far a message came (inactive, sender, retry …) is published with rank 0 under WhatsApp's own word.
+The rank is that of the monotone machine: a reader keeps the highest per message and participant. What says nothing
+about how far a message came (inactive, sender, retry …) is published with rank 0 under WhatsApp's own word.
 """
 
 from __future__ import annotations

@@ -133,6 +133,6 @@ def _logged_out(session: Session, command_id: str, now_ms: int) -> None:
     for told in session.queue.logged_out(command_id):
         session.tell(told, now_ms)
     session.become(session.status.without_account())
-    assert session.data_key is not None and session.leaving is not None
-    session.archive(open_all(session.data_key, session.leaving))
+    if session.data_key is not None and session.leaving is not None:
+        session.archive(open_all(session.data_key, session.leaving))
     session.leaving = None

@@ -1,8 +1,8 @@
-"""The whatsmeow driver: sessions in Go host processes, one for real WhatsApp and one for the simulator, each started when
-first needed and started again when it dies.
+"""The whatsmeow driver: sessions in Go host processes, one for real WhatsApp and one for the simulator, each started
+when first needed and started again when it dies.
 
-WhatsApp's root key is one variable of a host process, so the two kinds never share one. The simulator's address is asked
-from its control API, and only when settings say that there is one.
+WhatsApp's root key is one variable of a host process, so the two kinds never share one. The simulator's address is
+asked from its control API, and only when settings say that there is one.
 """
 
 from __future__ import annotations
@@ -245,9 +245,9 @@ class WhatsmeowDriver:
             log.error("host_refused", kind=_kind(host.simulated), detail=host.detail)
             return
         host.ready = True
-        assert host.process is not None
-        host.detail = f"ready, pid {host.process.pid}, whatsmeow {reply.library_version}"
-        log.info("host_ready", kind=_kind(host.simulated), pid=host.process.pid, simulated=host.simulated)
+        pid = host.process.pid if host.process is not None else 0
+        host.detail = f"ready, pid {pid}, whatsmeow {reply.library_version}"
+        log.info("host_ready", kind=_kind(host.simulated), pid=pid, simulated=host.simulated)
         self._wake()
 
     def _on_gone(self, host: _Host, reason: str) -> None:

@@ -1,8 +1,8 @@
 """One session-host process and the socket pair to it.
 
-The host inherits its end as file descriptor 3 and exits when it reads the end of it, so that it cannot outlive this process.
-A reader thread parses frames as they come; how much can pile up is bounded by the credit the host was given. A writer thread
-joins whatever is waiting into one write, so that nobody who sends ever blocks on a full socket.
+The host inherits its end as file descriptor 3 and exits when it reads the end of it, so that it cannot outlive this
+process. A reader thread parses frames as they come; how much can pile up is bounded by the credit the host was given.
+A writer thread joins whatever is waiting into one write, so that nobody who sends ever blocks on a full socket.
 """
 
 from __future__ import annotations
