@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 
 import pytest
 
+from core.settings import PREFIX
 from tests.support.kafka import RunningKafka, running_kafka
+from tests.support.stack import LiveStack, running_stack
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +18,14 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKafka]:
     """A real Kafka; `.bootstrap`, and `.settings(prefix=…)` for a process that uses it."""
     with running_kafka(tmp_path_factory.mktemp("kafka")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
+    """The whole system with the simulated WhatsApp."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    with running_stack(tmp_path_factory.mktemp("stack"), env) as live:
+        yield live
 
 
 @pytest.fixture(scope="module")

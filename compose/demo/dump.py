@@ -86,14 +86,16 @@ class Dump:
 
 
 def observe(dump: Dump, simulator: Simulator, phones: dict[str, str], commands: list[Key]) -> Observation:
-    """`phones`: number of each instance's phone → instance id; `commands`: what was produced."""
+    """`phones`: number of each instance's phone → instance id, of those looked at; `commands`: what was produced."""
     ledger = simulator.ledger(dedupe=False)
-    events = list(dump.records("events.message"))
+    ours = set(phones.values())
+    events = [event for event in dump.records("events.message") if event["envelope"]["instance_id"] in ours]
+    finals = [record for record in dump.records("results") if record["final"] and record["instance_id"] in ours]
     return Observation(
         accepted=[(phones[to], row["id"]) for row in ledger["sent"] if (to := number(row["to"])) in phones],
         events_in=_messages(events, "in"),
         commands=commands,
-        finals=[_final(record) for record in dump.records("results") if record["final"] and record["type"] == "send"],
+        finals=[_final(record) for record in finals if record["type"] == "send"],
         received=[(phones[who], row["id"]) for row in ledger["received"] if (who := number(row["sender"])) in phones],
         events_out=_messages(events, "out"),
     )

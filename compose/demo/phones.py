@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 
 from compose.demo.simulator import Simulator, SimulatorError
 from compose.demo.system import Seen, System
@@ -41,16 +42,18 @@ def phone_of(instance: str) -> str:
 class Phones:
     """One round is `step()`; `unpaired` says who is left."""
 
-    def __init__(self, system: System, simulator: Simulator, instances: list[str]) -> None:
+    def __init__(self, system: System, simulator: Simulator, phones: Mapping[str, str]) -> None:
+        """`phones`: instance id → number of the phone that it is to be paired with."""
         self._system = system
         self._simulator = simulator
         self._follower = system.follow("audit", "pairing", "results", "events.session")
         self._log = get_logger(NAME)
-        self.unpaired = frozenset(instances)  # replaced, not changed: the health server's thread reads it
+        self._phones = phones
+        self.unpaired = frozenset(phones)  # replaced, not changed: the health server's thread reads it
         self._creating: dict[str, str] = {}
         self._pairing: dict[str, str] = {}
         self._retry_at: dict[str, float] = {}
-        for instance in instances:
+        for instance in phones:
             self._creating[system.request("instance_create", instance, simulated=True, desired="online")] = instance
 
     def step(self) -> None:
@@ -76,7 +79,7 @@ class Phones:
         if instance not in self.unpaired:
             return
         try:
-            jid = self._simulator.scan(phone_of(instance), qr)
+            jid = self._simulator.scan(self._phones[instance], qr)
             self._log.info("scanned", instance=instance, jid=jid)
         except SimulatorError as error:
             self._log.warning("scan_refused", instance=instance, error=error)
@@ -101,7 +104,8 @@ def run(settings: Settings, count: int, stop: threading.Event) -> None:
     configure_logging(level=settings.telemetry.log_level, log_format=settings.telemetry.log_format, component=NAME)
     health = HealthServer(NAME, Metrics(), host=settings.telemetry.host, port=settings.telemetry.port)
     with Simulator(settings.simulator.control_url) as simulator:
-        phones = Phones(System(settings, NAME), simulator, [instance_id(number) for number in range(1, count + 1)])
+        instances = [instance_id(number) for number in range(1, count + 1)]
+        phones = Phones(System(settings, NAME), simulator, {instance: phone_of(instance) for instance in instances})
         health.add_check("paired", lambda: Check(not phones.unpaired, f"unpaired: {sorted(phones.unpaired)}"))
         health.start()
         try:
