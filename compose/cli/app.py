@@ -17,7 +17,15 @@ from compose.cli.output import stderr
 from core.errors import WharfError
 
 # Every module here has `register(app: typer.Typer) -> None`; the order is that of `wharf --help`.
-COMMANDS: tuple[str, ...] = ()
+COMMANDS: tuple[str, ...] = (
+    "compose.cli.stack",
+    "compose.cli.instances",
+    "compose.cli.send",
+    "compose.cli.tail",
+    "compose.cli.deadletters",
+    "compose.cli.topics",
+    "compose.cli.schemas",
+)
 
 EXIT_ERROR = 1
 
