@@ -115,6 +115,19 @@ class StackFiles:
     def write_state(self, state: StackState) -> None:
         self._write(self._state, asdict(state))
 
+    def put_next_env(self, name: str, env: dict[str, str]) -> None:
+        """For tests: what the next start of a component, and only that one, gets in its environment."""
+        self._write(self.folder / f"next-env-{name}.json", env)
+
+    def take_next_env(self, name: str) -> dict[str, str]:
+        path = self.folder / f"next-env-{name}.json"
+        try:
+            env: dict[str, str] = json.loads(path.read_text())
+        except FileNotFoundError:
+            return {}
+        path.unlink()
+        return env
+
     def remembered_ports(self) -> dict[str, int]:
         try:
             ports: dict[str, int] = json.loads(self._ports.read_text())

@@ -36,7 +36,7 @@ class _Part:
 
 
 class Supervisor:
-    """`on_change` is told of every change of a component's state."""
+    """`on_change` is told of every change of a component's state; `next_env` adds to the environment of one start."""
 
     def __init__(
         self,
@@ -48,12 +48,14 @@ class Supervisor:
         settings: Mapping[str, str],
         simulated: bool = False,
         on_change: Callable[[ComponentState], None] = lambda _state: None,
+        next_env: Callable[[str], Mapping[str, str]] = lambda _name: {},
     ) -> None:
         self._levels = levels(components)
         self._files = files
         self._cwd = cwd
         self._env = env
         self._on_change = on_change
+        self._next_env = next_env
         self._parts = {
             component.name: _Part(
                 component,
@@ -119,7 +121,7 @@ class Supervisor:
         part.process = process = LeashedProcess.start(
             component.command,
             log=LogFile(self._files.log(component.name)),
-            env={**self._env, **component.env},
+            env={**self._env, **component.env, **self._next_env(component.name)},
             cwd=self._cwd,
         )
         asyncio.get_running_loop().add_reader(process.fileno(), self._read, part, process)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -102,12 +103,21 @@ class LiveStack:
         """kill -9 a component and wait until the supervisor has it ready again."""
         restarts = self.embedded.state.component(name).restarts
         self.kill(name)
+        self.wait_restarted(name, restarts, seconds)
+
+    def wait_restarted(self, name: str, restarts: int, seconds: float = RESTART_SECONDS) -> None:
+        """Wait until a component has died more often than so many times and is ready again."""
 
         def is_back() -> bool:
             part = self.embedded.state.component(name)
             return part.restarts > restarts and part.ready
 
         wait_until(is_back, seconds, f"{name} ready again")
+
+    def restart_with_faults(self, name: str, faults: dict[str, object], seconds: float = RESTART_SECONDS) -> None:
+        """Start a component again with WHARF_TEST_FAULTS; when those have killed it, it starts without."""
+        self.embedded.files.put_next_env(name, {"WHARF_TEST_FAULTS": json.dumps(faults)})
+        self.kill_and_wait(name, seconds)
 
     def pids(self, names: Sequence[str]) -> dict[str, int | None]:
         state = self.embedded.state
@@ -117,6 +127,7 @@ class LiveStack:
 @contextlib.contextmanager
 def running_stack(data_dir: Path, env: dict[str, str]) -> Iterator[LiveStack]:
     """`env` is the whole environment of its processes."""
-    embedded = EmbeddedStack(data_dir, simulate=0, env={**env, "WHARF_SIMULATOR__ENABLED": "true"})
+    switches = {"WHARF_SIMULATOR__ENABLED": "true", "WHARF_ALLOW_FAULTS": "1"}
+    embedded = EmbeddedStack(data_dir, simulate=0, env={**env, **switches})
     with embedded, Simulator(embedded.settings.simulator.control_url) as simulator:
         yield LiveStack(embedded, simulator)

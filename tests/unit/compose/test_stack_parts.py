@@ -151,3 +151,11 @@ def test_wipe_removes_the_stacks_data_and_nothing_else(tmp_path: Path) -> None:
     (files.data_dir / "keys.json").write_text("{}")
     assert lifecycle.wipe(files) == ["mine"]
     assert [path.name for path in files.data_dir.iterdir()] == ["mine"]
+
+
+def test_the_environment_of_one_start_is_given_once(tmp_path: Path) -> None:
+    files = StackFiles(tmp_path)
+    files.put_next_env("connector", {"WHARF_TEST_FAULTS": "{}"})
+    assert files.take_next_env("limiter") == {}
+    assert files.take_next_env("connector") == {"WHARF_TEST_FAULTS": "{}"}
+    assert files.take_next_env("connector") == {}
