@@ -21,6 +21,9 @@ import (
 	"wharf/connectors/internal/sim/control"
 )
 
+// stopTime is how long an orderly stop may take.
+const stopTime = 4500 * time.Millisecond
+
 func main() {
 	run := serve
 	args := os.Args[1:]
@@ -85,6 +88,11 @@ func serve(args []string) error {
 		}
 	}
 	log.Info("simulator stopping")
+	// Whoever stops us waits five seconds.
+	time.AfterFunc(stopTime, func() {
+		log.Error("simulator did not stop in time")
+		os.Exit(1)
+	})
 	return errors.Join(err, web.Close(), simulator.Close())
 }
 

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -191,9 +190,9 @@ func (s *Simulator) Close() error {
 	if s.web != nil {
 		errs = append(errs, s.web.Close())
 	} else {
-		for _, l := range []io.Closer{s.plain, s.secure} {
-			if c, ok := l.(net.Listener); ok && c != nil {
-				errs = append(errs, c.Close())
+		for _, l := range []net.Listener{s.plain, s.secure} {
+			if l != nil {
+				errs = append(errs, l.Close())
 			}
 		}
 	}

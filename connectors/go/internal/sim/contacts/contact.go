@@ -148,6 +148,10 @@ func (c *Contact) ensureOnline(ctx context.Context) error {
 		}
 	} else {
 		c.mu.Unlock()
+		// A refused login leaves the client disconnected for good; a lost connection it mends itself.
+		if err := client.ConnectContext(c.pool.stop); err != nil && !errors.Is(err, whatsmeow.ErrAlreadyConnected) {
+			return fmt.Errorf("connecting contact %s: %w", c.Phone, err)
+		}
 	}
 	return c.await(ctx, StateOnline)
 }
@@ -273,6 +277,40 @@ func (c *Contact) SendSurely(ctx context.Context, to types.JID, id string, messa
 			return ctx.Err()
 		}
 	}
+}
+
+// Read tells a sender that messages were read.
+func (c *Contact) Read(ctx context.Context, from types.JID, ids []string) error {
+	c.mu.Lock()
+	client := c.client
+	c.mu.Unlock()
+	if client == nil {
+		return whatsmeow.ErrNotConnected
+	}
+	return client.MarkRead(ctx, ids, c.pool.Now(), c.chat(ctx, from), types.EmptyJID)
+}
+
+// Type shows somebody that the contact is typing, or has stopped.
+func (c *Contact) Type(ctx context.Context, to types.JID, typing bool) error {
+	c.mu.Lock()
+	client := c.client
+	c.mu.Unlock()
+	if client == nil {
+		return whatsmeow.ErrNotConnected
+	}
+	state := types.ChatPresencePaused
+	if typing {
+		state = types.ChatPresenceComposing
+	}
+	return client.SendChatPresence(ctx, c.chat(ctx, to), state, types.ChatPresenceMediaText)
+}
+
+// chat is the hidden id of somebody, as chats go by it once it is known.
+func (c *Contact) chat(ctx context.Context, jid types.JID) types.JID {
+	if lid, err := c.store.GetLIDForPN(ctx, jid); err == nil && !lid.IsEmpty() {
+		return lid
+	}
+	return jid
 }
 
 // NewID makes a message id of this contact's own.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/types"
 
 	"wharf/connectors/internal/sim/contacts"
 )
@@ -59,13 +60,9 @@ func (p Parts) send(r *http.Request) (any, error) {
 	if err := body(r, &in); err != nil {
 		return nil, err
 	}
-	c, err := p.Contacts.Get(r.PathValue("phone"))
+	c, to, err := p.contactAnd(r, in.To)
 	if err != nil {
 		return nil, err
-	}
-	to, err := contacts.Address(in.To)
-	if err != nil || to.User == "" {
-		return nil, invalid(fmt.Sprintf("to %q is neither a phone number nor an address", in.To))
 	}
 	message, err := contacts.Text(in.Text, in.Quote, in.Mentions)
 	if err != nil {
@@ -78,6 +75,52 @@ func (p Parts) send(r *http.Request) (any, error) {
 		return nil, sendProblem(in.ID, err)
 	}
 	return map[string]string{"id": in.ID}, nil
+}
+
+func (p Parts) read(r *http.Request) (any, error) {
+	var in struct {
+		From string   `json:"from"`
+		IDs  []string `json:"ids"`
+	}
+	if err := body(r, &in); err != nil {
+		return nil, err
+	}
+	c, from, err := p.contactAnd(r, in.From)
+	if err != nil {
+		return nil, err
+	}
+	if len(in.IDs) == 0 {
+		return nil, invalid("ids is missing: name the messages that were read")
+	}
+	return map[string]int{"read": len(in.IDs)}, c.Read(r.Context(), from, in.IDs)
+}
+
+func (p Parts) typing(r *http.Request) (any, error) {
+	var in struct {
+		To     string `json:"to"`
+		Typing bool   `json:"typing"`
+	}
+	if err := body(r, &in); err != nil {
+		return nil, err
+	}
+	c, to, err := p.contactAnd(r, in.To)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]bool{"typing": in.Typing}, c.Type(r.Context(), to, in.Typing)
+}
+
+// contactAnd finds the contact of the path and reads the address of somebody else.
+func (p Parts) contactAnd(r *http.Request, other string) (*contacts.Contact, types.JID, error) {
+	c, err := p.Contacts.Get(r.PathValue("phone"))
+	if err != nil {
+		return nil, types.EmptyJID, err
+	}
+	jid, err := contacts.Address(other)
+	if err != nil || jid.User == "" {
+		return nil, types.EmptyJID, invalid(fmt.Sprintf("%q is neither a phone number nor an address", other))
+	}
+	return c, jid, nil
 }
 
 func sendProblem(id string, err error) error {
@@ -102,13 +145,9 @@ func (p Parts) flood(r *http.Request) (any, error) {
 	if err := body(r, &in); err != nil {
 		return nil, err
 	}
-	c, err := p.Contacts.Get(r.PathValue("phone"))
+	c, to, err := p.contactAnd(r, in.To)
 	if err != nil {
 		return nil, err
-	}
-	to, err := contacts.Address(in.To)
-	if err != nil || to.User == "" {
-		return nil, invalid(fmt.Sprintf("to %q is neither a phone number nor an address", in.To))
 	}
 	if in.Count < 1 || in.Count > maxFlood || in.PerSec < 0 {
 		return nil, invalid(fmt.Sprintf("count must be 1 to %d and rate_per_s must not be negative", maxFlood))

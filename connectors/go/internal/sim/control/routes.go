@@ -44,6 +44,8 @@ func Handler(p Parts) http.Handler {
 		"GET /v1/contacts/{phone}":         p.showContact,
 		"POST /v1/contacts/{phone}/send":   p.send,
 		"POST /v1/contacts/{phone}/flood":  p.flood,
+		"POST /v1/contacts/{phone}/read":   p.read,
+		"POST /v1/contacts/{phone}/typing": p.typing,
 		"GET /v1/ledger":                   p.readLedger,
 		"DELETE /v1/ledger":                p.clearLedger,
 	}

@@ -154,7 +154,7 @@ func (c *conn) send(node waBinary.Node) {
 		c.srv.Log.Error("stanza not sent", "tag", node.Tag, "error", err)
 		return
 	}
-	c.out.put(payload, time.Time{})
+	c.out.put(payload)
 }
 
 // bye ends a connection after a last stanza, leaving the client time to read it.

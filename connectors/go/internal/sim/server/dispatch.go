@@ -2,6 +2,8 @@ package server
 
 import (
 	waBinary "go.mau.fi/whatsmeow/binary"
+
+	"wharf/connectors/internal/sim/accounts"
 )
 
 // stanzaHandlers is the table of what a logged-in client may send besides queries.
@@ -11,21 +13,36 @@ var stanzaHandlers = map[string]func(*conn, *waBinary.Node){
 	"ack":       (*conn).onAck,
 	"presence":  (*conn).onPresence,
 	"chatstate": (*conn).onChatState,
-	"ib":        (*conn).onInfo,
 	"call":      (*conn).onCall,
 }
 
 func (c *conn) handle(node *waBinary.Node) {
-	if node.Tag == "iq" {
-		c.onQuery(node)
-		return
-	}
 	handler := stanzaHandlers[node.Tag]
-	if handler == nil || c.loggedIn() == nil {
+	switch dev, ended := c.standing(); {
+	case ended: // its stream is over: what it says now was not heard, and it will say it again
+	case node.Tag == "iq":
+		c.onQuery(node)
+	case node.Tag == "ib":
+		c.onInfo(node)
+	case handler == nil || dev == nil:
 		c.srv.unknown(node)
-		return
+	default:
+		handler(c, node)
 	}
-	handler(c, node)
+}
+
+// standing is the device of a connection that logged in, unless it was unlinked since, and whether its stream is over.
+func (c *conn) standing() (dev *accounts.Device, ended bool) {
+	c.srv.mu.Lock()
+	defer c.srv.mu.Unlock()
+	return c.current(), c.ended
+}
+
+func (c *conn) current() *accounts.Device {
+	if c.device != nil && c.device.Account.Devices[c.device.Number] == c.device {
+		return c.device
+	}
+	return nil
 }
 
 // onInfo takes notices of the client (unified_session, routing); nothing is due in return.

@@ -121,9 +121,7 @@ func damage(ciphertext []byte) []byte {
 	return out
 }
 
-func (f *phoneFaults) due(now time.Time) time.Time {
-	return later(now, time.Duration(f.DelayMS)*time.Millisecond)
-}
+func (f *phoneFaults) delay() time.Duration { return time.Duration(f.DelayMS) * time.Millisecond }
 
 func (s *Server) rateLimited(c *conn) bool {
 	s.mu.Lock()
@@ -162,6 +160,11 @@ func (s *Server) SetFaults(phone string, change func(*Faults) error) (Faults, er
 		return Faults{}, err
 	}
 	f.Faults = wanted
+	for _, dev := range a.Devices {
+		if c := s.online[dev]; c != nil {
+			c.out.delay.Store(int64(f.delay()))
+		}
+	}
 	if !f.HoldAck {
 		for _, held := range f.heldAcks {
 			if c := s.online[held.device]; c != nil {

@@ -6,7 +6,6 @@ import (
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/proto/waWa6"
 	"go.mau.fi/whatsmeow/types"
-	"time"
 
 	"wharf/connectors/internal/sim/accounts"
 	"wharf/connectors/internal/sim/wire"
@@ -36,6 +35,7 @@ func (c *conn) login(payload *waWa6.ClientPayload) error {
 		old.bye(conflict("", "replaced"))
 	}
 	c.device = dev
+	c.out.delay.Store(int64(s.faultsOf(phone).delay()))
 	s.online[dev] = c
 	s.stats.logins++
 	now := stamp(s.Now())
@@ -86,19 +86,5 @@ func (s *Server) redeliver(c *conn, e *accounts.Entry, index int) {
 		s.Log.Error("queued stanza cannot be encoded", "phone", c.device.Account.Phone, "id", e.Key.ID, "error", err)
 		return
 	}
-	c.out.put(payload, time.Time{})
-}
-
-// loggedIn is the device of a connection that logged in, unless it was unlinked since.
-func (c *conn) loggedIn() *accounts.Device {
-	c.srv.mu.Lock()
-	defer c.srv.mu.Unlock()
-	return c.current()
-}
-
-func (c *conn) current() *accounts.Device {
-	if c.device != nil && c.device.Account.Devices[c.device.Number] == c.device {
-		return c.device
-	}
-	return nil
+	c.out.put(payload)
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"wharf/connectors/internal/sim/wire"
@@ -19,11 +20,13 @@ type frame struct {
 	due     time.Time // not before; zero: now
 }
 
-// outbox writes a connection's frames in order, so that nobody who has the server's lock waits for a network.
+// outbox writes a connection's frames in order, so that nobody who has the server's lock waits for a network. A delayed
+// frame holds up the ones behind it, as a slow network does.
 type outbox struct {
 	cipher *wire.Cipher
 	write  func([]byte) error
 	failed func()
+	delay  atomic.Int64 // nanoseconds added to each frame: the fault `delay_ms`
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -38,7 +41,11 @@ func newOutbox(cipher *wire.Cipher, write func([]byte) error, failed func()) *ou
 	return o
 }
 
-func (o *outbox) put(payload []byte, due time.Time) {
+func (o *outbox) put(payload []byte) {
+	var due time.Time
+	if delay := o.delay.Load(); delay > 0 {
+		due = time.Now().Add(time.Duration(delay))
+	}
 	o.mu.Lock()
 	o.waiting += len(payload)
 	full := o.waiting > maxWaiting
@@ -72,7 +79,7 @@ func (o *outbox) run() {
 		}
 		for len(frames) > 0 {
 			if wait := time.Until(frames[0].due); !frames[0].due.IsZero() && wait > 0 {
-				time.Sleep(wait) // the fault `delay_ms`: a slow network
+				time.Sleep(wait)
 			}
 			buffer = buffer[:0]
 			for len(frames) > 0 && len(buffer) < maxBurst && !frames[0].due.After(time.Now()) {

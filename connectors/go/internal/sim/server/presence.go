@@ -81,7 +81,7 @@ func (c *conn) onChatState(node *waBinary.Node) {
 	}
 	for _, dev := range a.Devices {
 		if target := s.online[dev]; target != nil {
-			target.out.put(payload, s.faultsOf(a.Phone).due(s.Now()))
+			target.out.put(payload)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func (c *conn) onQuery(node *waBinary.Node) {
 		handler = queryHandlers[queryKey{namespace, kind, ""}]
 	}
 	c.srv.count(func(st *stats) { st.query(namespace + " " + kind + " " + first) })
-	if c.loggedIn() == nil && namespace != "md" && namespace != "w:p" {
+	if dev, _ := c.standing(); dev == nil && namespace != "md" && namespace != "w:p" {
 		q.refuse("401", "not-authorized")
 		return
 	}

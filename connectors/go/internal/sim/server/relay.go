@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	waBinary "go.mau.fi/whatsmeow/binary"
 	"go.mau.fi/whatsmeow/types"
@@ -184,11 +183,10 @@ func (s *Server) deliver(dev *accounts.Device, e *accounts.Entry) {
 		return
 	}
 	e.SentOn = c.number
-	due := f.due(s.Now())
-	c.out.put(e.Payload, due)
+	c.out.put(e.Payload)
 	for ; e.Twins > 0; e.Twins-- {
 		s.stats.duplicated++
-		c.out.put(e.Payload, due)
+		c.out.put(e.Payload)
 	}
 	if e.Reencrypt {
 		e.Reencrypt = false
@@ -229,12 +227,4 @@ func deviceHash(a *accounts.Account) string {
 	slices.Sort(names)
 	digest := sha256.Sum256([]byte(strings.Join(names, "")))
 	return "2:" + base64.RawStdEncoding.EncodeToString(digest[:6])
-}
-
-// later is when a frame may leave under a delay; the zero time when there is none.
-func later(now time.Time, delay time.Duration) time.Time {
-	if delay <= 0 {
-		return time.Time{}
-	}
-	return now.Add(delay)
 }
