@@ -203,7 +203,7 @@ class Partition:
                     self._wake(instance_id, now_ms)
                     return left
                 held = queue.get(digest)
-                assert held is not None  # noqa: S101 (a queue's first is one of its own)
+                assert held is not None
                 verdict = decide_held(self.state, held, now_ms, self._policy)
                 if isinstance(verdict, Wait):
                     if verdict.until_ms is not None:

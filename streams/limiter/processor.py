@@ -7,6 +7,7 @@ partition than its instance's is forwarded before anything is remembered; everyt
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,32 @@ SESSIONS: Final = "events.session"
 INSTANCES: Final = "instances"
 # 00-<trace>-<span>-<flags>; anything else is not passed on.
 _TRACEPARENT_BYTES: Final = 55
+# A transaction for positions alone is made this late.
+_POSITIONS_MS: Final = 1_000
+
+
+@dataclass(slots=True)
+class _Read:
+    """How far a partition's inputs were read since its last transaction.
+
+    Most of what comes from `wa.results` changes nothing (our own results, steps on the way): its position need not be
+    committed at once, and is read again after a crash without effect.
+    """
+
+    positions: dict[tuple[str, int], int] = field(default_factory=dict)
+    since_ms: int = 0
+
+    def add(self, record: InRecord, now_ms: int) -> None:
+        if not self.positions:
+            self.since_ms = now_ms
+        self.positions[record.topic, record.partition] = record.offset + 1
+
+    def due(self, now_ms: int) -> bool:
+        return bool(self.positions) and abs(now_ms - self.since_ms) >= _POSITIONS_MS
+
+    def take(self) -> dict[tuple[str, int], int]:
+        positions, self.positions = self.positions, {}
+        return positions
 
 
 class LimiterProcessor:
@@ -55,7 +82,8 @@ class LimiterProcessor:
         self._states: dict[int, State] = {}
         self._owned: dict[int, Partition] = {}
         self._starting: set[int] = set()
-        self._positions: dict[int, int] = {}
+        self._starts: dict[int, int] = {}
+        self._read: dict[int, _Read] = {}
 
     # -- life of a partition
 
@@ -80,7 +108,8 @@ class LimiterProcessor:
             partition, self._state(partition), self._codec, self._writer, self._policy, on_decision
         )
         self._starting.add(partition)
-        self._positions[partition] = positions[self.input_topic, partition]
+        self._starts[partition] = positions[self.input_topic, partition]
+        self._read[partition] = _Read()
 
     def revoked(self, partition: int) -> None:
         self.lost(partition)
@@ -92,6 +121,7 @@ class LimiterProcessor:
         self._owned.pop(partition, None)
         self._tables.pop(partition, None)
         self._starting.discard(partition)
+        self._read.pop(partition, None)
 
     def dropped(self, partition: int) -> None:
         """The state is ahead of what is committed; `revoked` or `lost`, which follow, drop it."""
@@ -102,23 +132,22 @@ class LimiterProcessor:
     # -- work
 
     def collect(self, records: Sequence[InRecord], now_ms: int) -> Batch:
-        positions: dict[int, dict[tuple[str, int], int]] = {}
         for partition in self._starting:
-            self._owned[partition].started(self._positions[partition], now_ms)
+            self._owned[partition].started(self._starts[partition], now_ms)
         self._starting.clear()
         for number, partition_ in self._owned.items():
             for instance_id in self._tables[number].take_changed() if number in self._tables else ():
                 partition_.instance_changed(instance_id, now_ms)
         for record in records:
             self._route(self._owned[record.partition], record, now_ms)
-            positions.setdefault(record.partition, {})[record.topic, record.partition] = record.offset + 1
+            self._read[record.partition].add(record, now_ms)
         batch: Batch = {}
         held = 0
         for number, partition_ in self._owned.items():
             partition_.tick(now_ms)
-            work = PartitionWork(partition_.take(), positions.get(number, {}))
-            if work.records or work.positions:
-                batch[number] = work
+            written = partition_.take()
+            if written or self._read[number].due(now_ms):
+                batch[number] = PartitionWork(written, self._read[number].take())
             held += partition_.state.held_count()
         self._metrics.gauge(LIMITER_DELAYED).set(held)
         return batch
@@ -144,7 +173,7 @@ class LimiterProcessor:
 
     def _command(self, partition: Partition, record: InRecord, now_ms: int) -> None:
         command = self._codec.decode_command(record.value)
-        assert record.value is not None  # noqa: S101 (no value is a PoisonError)
+        assert record.value is not None
         problem = identity_problem(command)
         if problem is not None:
             partition.refuse(command, problem, now_ms)
