@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from compose.cli.output import stderr
+from compose.cli.output import plain, stderr
 from core.errors import WharfError
+from core.telemetry.logs import configure_logging
 
 # Every module here has `register(app: typer.Typer) -> None`; the order is that of `wharf --help`.
 COMMANDS: tuple[str, ...] = (
@@ -28,6 +30,12 @@ COMMANDS: tuple[str, ...] = (
 )
 
 EXIT_ERROR = 1
+
+# Where somebody at a terminal can do more than the catalogue's next step says.
+NEXT_STEPS = {
+    "db.kafka_unavailable": "`wharf status` shows whether the local stack runs, `wharf up` starts it",
+    "db.registry_unavailable": "`wharf status` shows whether the local stack runs, `wharf up` starts it",
+}
 
 
 def build() -> typer.Typer:
@@ -49,6 +57,9 @@ def build() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: ends the process."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # Commands say themselves what is wrong; librdkafka would say it again for every attempt.
+    configure_logging(level="error", log_format="console", component="wharf")
+    logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
     try:
         build()(args=words, prog_name="wharf")
     except WharfError as error:
@@ -60,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def one_line(error: WharfError) -> str:
-    """What went wrong and what to do now."""
+    """What went wrong and what to do now; a message that names a command of ours says that already."""
     message = " ".join(error.message.split())
-    return f"error: {message} [{error.code}]; {error.next_step}"
+    step = "" if "`wharf " in message else f"; {NEXT_STEPS.get(error.code, error.next_step)}"
+    return plain(f"error: {message} [{error.code}]{step}")

@@ -100,14 +100,13 @@ class Cluster:
 
         It acts once the reader stands at the end of the topics, so that no answer can be missed.
         """
-        deadline = time.monotonic() + seconds
-        acted = False
+        deadline: float | None = None
 
         def until() -> bool:
-            nonlocal acted
-            if not acted:
-                acted = True
+            nonlocal deadline
+            if deadline is None:
                 act()
+                deadline = time.monotonic() + seconds
             return time.monotonic() > deadline
 
         for record in dump(self._clients, topics, start=End(), follow=True, until=until):

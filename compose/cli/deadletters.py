@@ -55,7 +55,7 @@ def list_letters(
 
 
 def show(
-    letter: Annotated[str, typer.Argument(help="The letter as `list` names it, PARTITION:OFFSET.")],
+    letter: Annotated[str, typer.Argument(metavar="LETTER", help="The letter as `list` names it, PARTITION:OFFSET.")],
     data: Data = None,
     json: Json = False,
 ) -> None:

@@ -11,10 +11,11 @@ from compose.cli import pairing
 from compose.cli.cluster import Cluster, Data, Timeout, command_settings, note
 from compose.cli.commands import GOOD, catalogued, command, failure, follow, now_ms
 from compose.cli.output import Json, print_json, print_table, stdout
+from core.envelope import rfc3339
 from core.errors import APIError
 from core.jid import parse_phone
 
-Name = Annotated[str, typer.Argument(help="The instance, e.g. sales-1.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The instance, e.g. sales-1.")]
 # Said of a session without changing whether it is online.
 _IN_PASSING = frozenset({"gap", "offline_sync", "unknown"})
 
@@ -31,7 +32,9 @@ def register(app: typer.Typer) -> None:
 
 
 def add(
-    name: Annotated[str, typer.Argument(help="A slug of your choice: a-z, 0-9, - and _. It never changes.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A slug of your choice: a-z, 0-9, - and _. It never changes.")
+    ],
     label: Annotated[str | None, typer.Option("--label", help="Name for people.")] = None,
     tier: Annotated[str | None, typer.Option("--tier", help="Tier of limits.")] = None,
     proxy: Annotated[str | None, typer.Option("--proxy", help="http, https or socks5 URL.")] = None,
@@ -94,7 +97,9 @@ def show(name: Name, data: Data = None, json: Json = False) -> None:
     if json:
         print_json({**instances[name], "session": state})
         return
-    facts = {"state": _state(state), "account": _account(state), **instances[name]}
+    instance = instances[name]
+    times = {"created": rfc3339(instance["generation"]), "updated_at": rfc3339(instance["updated_at"])}
+    facts = {"state": _state(state), "account": _account(state), **instance, **times}
     print_table(("field", "value"), [(key, "" if value is None else value) for key, value in facts.items()], empty="")
 
 

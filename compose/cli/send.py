@@ -29,9 +29,9 @@ def register(app: typer.Typer) -> None:
 
 
 def send(
-    instance: Annotated[str, typer.Argument(help="The instance that sends.")],
-    to: Annotated[str, typer.Argument(help="Phone number, c.us address or JID.")],
-    text: Annotated[str, typer.Argument(help="What it says.")],
+    instance: Annotated[str, typer.Argument(metavar="INSTANCE", help="The instance that sends.")],
+    to: Annotated[str, typer.Argument(metavar="TO", help="Phone number, c.us address or JID.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What it says.")],
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="Wait for the final result; exit code 1 unless sent.")
     ] = False,

@@ -11,7 +11,7 @@ import typer
 
 from compose.cli.cluster import Cluster, Data, Seen, command_settings
 from compose.cli.commands import now_ms
-from compose.cli.output import Json, as_json, print_json, stdout
+from compose.cli.output import Json, as_json, plain, print_json, stdout
 from core.errors import APIError
 from core.kafka.dump import Beginning, End, Offset, Start, Time
 from core.topics import TOPICS
@@ -38,7 +38,9 @@ def register(app: typer.Typer) -> None:
 
 
 def tail(
-    topics: Annotated[list[str], typer.Argument(help="Topics, with or without prefix: events.message, results, …")],
+    topics: Annotated[
+        list[str], typer.Argument(metavar="TOPIC...", help="Topics, with or without prefix: events.message, results, …")
+    ],
     instance: Annotated[str | None, typer.Option("--instance", "-i", help="Only records of this instance.")] = None,
     start: Annotated[
         str,
@@ -111,9 +113,9 @@ def full(seen: Seen) -> dict[str, Any]:
 def line(seen: Seen) -> str:
     """`12:00:01 events.message sales-1 ← 49…@s.whatsapp.net: Hello`"""
     moment = datetime.fromtimestamp(seen.record.timestamp_ms / 1000).astimezone()
-    text = _summary(seen).replace("\n", " ")
+    text = plain(_summary(seen))
     text = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
-    return f"{moment:%H:%M:%S} {seen.topic} {seen.instance} {text}"
+    return f"{moment:%H:%M:%S} {seen.topic} {plain(seen.instance)} {text}"
 
 
 def _summary(seen: Seen) -> str:
