@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -48,6 +49,8 @@ def run(settings: Settings) -> int:
     slot = settings.connector.slot
     telemetry = settings.telemetry
     configure_logging(level=telemetry.log_level, log_format=telemetry.log_format, component=COMPONENT, slot=slot)
+    # One line per registry request tells nothing that its failures do not.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     log = get_logger(__name__)
     clock, metrics, stop = SystemClock(), Metrics(), threading.Event()
     metrics.gauge(BUILD_INFO).labels(COMPONENT, slot).set(1)

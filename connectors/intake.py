@@ -14,8 +14,6 @@ from core.errors import APIError, PoisonError
 from core.kafka.processor import InRecord
 from core.telemetry.logs import get_logger
 
-log = get_logger(__name__)
-
 
 class Intake:
     def __init__(self, driver: Driver, message_id_secret: bytes) -> None:
@@ -27,12 +25,16 @@ class Intake:
         try:
             admitted, command = read_command(session.codec, body)
         except PoisonError as poison:
-            log.error("command_poison", instance_id=session.instance_id, offset=record.offset, error=poison)
+            get_logger(__name__).error(
+                "command_poison", instance_id=session.instance_id, offset=record.offset, error=poison
+            )
             session.dead_letter(record, poison.code, poison.message, poison.field, now_ms)
             return
         if command["command_id"] in session.queue:
             # The limiter lets no id pass twice; the one that waits is the one that counts.
-            log.warning("command_repeated", instance_id=session.instance_id, command_id=command["command_id"])
+            get_logger(__name__).warning(
+                "command_repeated", instance_id=session.instance_id, command_id=command["command_id"]
+            )
             return
         if session.gone or (session.instance is not None and session.instance["desired"] == "deleted"):
             self._end(session, command, "rejected", now_ms, Problem("api.not_found", "the instance was deleted"))

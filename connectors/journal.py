@@ -29,8 +29,6 @@ _LOGGED_OUT = pb.SessionState.State.LOGGED_OUT
 # What a handler raises for content it cannot express: a field that does not fit, a size, an address nobody knows.
 UNFIT = (APIError, ValueError, TypeError, KeyError, OverflowError)
 
-log = get_logger(__name__)
-
 
 class JournalError(Exception):
     """The host broke the rules of the journal: the session is rebuilt from committed state."""
@@ -132,7 +130,9 @@ class Journal:
         try:
             _check(session, entry)
         except JournalError as broken:
-            log.error("journal_broken", instance_id=session.instance_id, session=delivery.session, error=broken)
+            get_logger(__name__).error(
+                "journal_broken", instance_id=session.instance_id, session=delivery.session, error=broken
+            )
             session.broken = True
             self._lifecycle.close(session, "journal broken")
             return
@@ -155,7 +155,7 @@ class Journal:
                 raise ValueError(f"an event without a handler: {body}")
             handler(session, event, now_ms)
         except UNFIT as cause:
-            log.exception("event_unfit", instance_id=session.instance_id, family=body)
+            get_logger(__name__).exception("event_unfit", instance_id=session.instance_id, family=body)
             _bury(session, entry, event, cause, now_ms)
 
 

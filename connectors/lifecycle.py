@@ -34,8 +34,6 @@ LOGOUT_MS = 10_000
 _HOST_MS = 250
 ROTATION = OWN + "rotation"
 
-log = get_logger(__name__)
-
 
 class Purpose(StrEnum):
     """Why the items of an instance are being read."""
@@ -191,7 +189,7 @@ class Lifecycle:
                 items=device.items(),
             )
         )
-        log.info(
+        get_logger(__name__).info(
             "session_opens",
             instance_id=session.instance_id,
             session=session.number,
@@ -255,7 +253,7 @@ class Lifecycle:
         session.publish(
             OutRecord("sessions", data_key_record_key(session.instance_id), None, partition=session.partition)
         )
-        log.info("instance_wiped", instance_id=session.instance_id, records=len(loaded.records))
+        get_logger(__name__).info("instance_wiped", instance_id=session.instance_id, records=len(loaded.records))
 
 
 def _wants_online(session: Session) -> bool:

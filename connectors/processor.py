@@ -37,8 +37,6 @@ COMMANDS = "commands.admitted"
 INSTANCES = "instances"
 OVERVIEW_MS = 500
 
-log = get_logger(__name__)
-
 
 @dataclass(slots=True)
 class _Share:
@@ -130,7 +128,7 @@ class ConnectorProcessor:
         try:
             instance = None if record.value is None else self._codec.decode(INSTANCES, record.value)
         except PoisonError as poison:
-            log.error("instance_poison", instance_id=instance_id, offset=record.offset, error=poison)
+            get_logger(__name__).error("instance_poison", instance_id=instance_id, offset=record.offset, error=poison)
             dead = dead_letter(
                 record,
                 poison.code,
@@ -166,7 +164,7 @@ class ConnectorProcessor:
                 session.known_gone = True
             self._restore(session, records)
         self._due.update(where.sessions.values())
-        log.info("partition_owned", partition=partition, instances=len(where.sessions))
+        get_logger(__name__).info("partition_owned", partition=partition, instances=len(where.sessions))
 
     def revoked(self, partition: int) -> None:
         self._drop(partition, "handed over")

@@ -21,8 +21,6 @@ _TIMEOUT_S = 10.0
 _AGAIN_S = 0.5
 _BATCH = 2_000
 
-log = get_logger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -75,7 +73,7 @@ class StateReader:
             try:
                 loaded = self._read(partition, instances)
             except KafkaException as trouble:
-                log.warning("state_read_failed", partition=partition, error=trouble)
+                get_logger(__name__).warning("state_read_failed", partition=partition, error=trouble)
                 with self._changed:
                     self._wanted.setdefault(partition, set()).update(instances)
                     self._changed.wait(_AGAIN_S)

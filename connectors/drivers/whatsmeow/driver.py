@@ -32,8 +32,6 @@ _RESTART_WAITS_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 # A host that lived this long starts again at once.
 _STABLE_S = 30.0
 
-log = get_logger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class HostOptions:
@@ -206,7 +204,7 @@ class WhatsmeowDriver:
                 lambda reason: self._on_gone(host, reason),
             )
         except (httpx.HTTPError, OSError, ValueError) as trouble:
-            log.warning("host_start_failed", kind=_kind(host.simulated), error=trouble)
+            get_logger(__name__).warning("host_start_failed", kind=_kind(host.simulated), error=trouble)
             with self._lock:
                 host.starting = False
                 self._start_later(host, f"does not start: {trouble}")
@@ -242,12 +240,12 @@ class WhatsmeowDriver:
     def _on_hello(self, host: _Host, reply: pb.HelloReply) -> None:
         if reply.error or reply.protocol_version != PROTOCOL_VERSION:
             host.detail = f"refused: {reply.error or f'protocol version {reply.protocol_version}'}"
-            log.error("host_refused", kind=_kind(host.simulated), detail=host.detail)
+            get_logger(__name__).error("host_refused", kind=_kind(host.simulated), detail=host.detail)
             return
         host.ready = True
         pid = host.process.pid if host.process is not None else 0
         host.detail = f"ready, pid {pid}, whatsmeow {reply.library_version}"
-        log.info("host_ready", kind=_kind(host.simulated), pid=pid, simulated=host.simulated)
+        get_logger(__name__).info("host_ready", kind=_kind(host.simulated), pid=pid, simulated=host.simulated)
         self._wake()
 
     def _on_gone(self, host: _Host, reason: str) -> None:
@@ -263,7 +261,7 @@ class WhatsmeowDriver:
                 return
             self._deliver(Lost(lost, reason))
         self._metrics.counter(HOST_RESTARTS).inc()
-        log.error("host_gone", kind=_kind(host.simulated), reason=reason, sessions=len(lost))
+        get_logger(__name__).error("host_gone", kind=_kind(host.simulated), reason=reason, sessions=len(lost))
 
 
 def simulator_info(control_url: str) -> pb.Simulator:

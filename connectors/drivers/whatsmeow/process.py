@@ -28,8 +28,6 @@ _WRITE_BYTES = 4 << 20
 OnFrame = Callable[[pb.FromHost, int], None]
 OnGone = Callable[[str], None]
 
-log = get_logger(__name__)
-
 
 class HostProcess:
     """Running from construction until `on_gone` is called, once, from the reader thread."""
@@ -87,7 +85,7 @@ class HostProcess:
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError as gone:
-            log.debug("host_socket_gone", error=gone)
+            get_logger(__name__).debug("host_socket_gone", error=gone)
 
     def _read(self) -> None:
         reason = "end of its stream"
@@ -98,7 +96,7 @@ class HostProcess:
                     self._on_frame(pb.FromHost.FromString(body), len(body))
         except (FrameError, DecodeError) as broken:
             reason = f"protocol error: {broken}"
-            log.error("host_protocol_error", pid=self.pid, error=broken)
+            get_logger(__name__).error("host_protocol_error", pid=self.pid, error=broken)
         except OSError as gone:
             reason = gone.strerror or str(gone)
         with self._wanted:
@@ -123,5 +121,5 @@ class HostProcess:
             try:
                 self._socket.sendall(b"".join(parts))
             except OSError as gone:
-                log.debug("host_write_failed", pid=self.pid, error=gone)
+                get_logger(__name__).debug("host_write_failed", pid=self.pid, error=gone)
                 return
