@@ -67,7 +67,11 @@ func (l nodeLog) Warnf(msg string, args ...any) {
 }
 
 func (l nodeLog) Errorf(msg string, args ...any) {
-	l.session.log.Log(context.Background(), slog.LevelError, redacted(msg, args), "module", l.module)
+	level := slog.LevelError
+	if l.module == "Socket" {
+		level = slog.LevelInfo // the end of a connection, which has its own event
+	}
+	l.session.log.Log(context.Background(), level, redacted(msg, args), "module", l.module)
 }
 
 // redacted formats a line of whatsmeow's without the contents of nodes: they may hold keys and texts.

@@ -127,7 +127,6 @@ type outcome struct {
 	kind   string
 	err    error
 	resp   whatsmeow.SendResponse
-	chat   string
 }
 
 func (q *sender) send(c *hostpb.Send) {
@@ -354,10 +353,12 @@ func (q *sender) finish(c *hostpb.Send, stanza []byte, out outcome) {
 	q.mu.Unlock()
 	finished := &hostpb.SendFinished{
 		CommandId: c.CommandId, MessageId: c.MessageId, Outcome: out.result, ErrorCode: out.code, ErrorKind: out.kind,
-		ServerId: int64(out.resp.ServerID), Chat: out.chat,
+		ServerId: int64(out.resp.ServerID),
 	}
-	if node, err := decodeStanza(stanza); stanza != nil && err == nil {
-		finished.Chat = attr(node, "to")
+	if stanza != nil {
+		if node, err := decodeStanza(stanza); err == nil {
+			finished.Chat = attr(node, "to")
+		}
 	}
 	if out.err != nil {
 		finished.Error = out.err.Error()
