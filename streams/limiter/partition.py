@@ -39,24 +39,8 @@ FORGOTTEN_PER_TICK: Final = 500
 # Commands for an unknown instance are looked at together, not each at its own millisecond.
 _GRACE_STEP_MS: Final = 100
 
-# Everything else a session may say leaves the mark as it is.
-_ONLINE: Final = frozenset({"online"})
-_NOT_ONLINE: Final = frozenset(
-    {
-        "created",
-        "unpaired",
-        "pairing",
-        "connecting",
-        "offline",
-        "logged_out",
-        "replaced",
-        "banned",
-        "outdated",
-        "failed",
-        "stopped",
-    }
-)
-
+# What a session may say beside its state: the mark stays as it is. In every other state but online it is not online.
+_MOMENTS: Final = frozenset({"offline_sync", "gap", "restored", "degraded", "unknown"})
 _NOTHING_ELSE: Final[Record] = {"metadata": {}, "tenant": None, "lane": "unknown"}
 
 
@@ -138,12 +122,12 @@ class Partition:
 
     def session(self, event: Record, now_ms: int) -> None:
         """A session said something about its instance."""
-        if event["state"] not in _ONLINE and event["state"] not in _NOT_ONLINE:
+        if event["state"] in _MOMENTS:
             return
         instance_id, generation = event["envelope"]["instance_id"], event["envelope"]["generation"]
         former, facts = self.state.mark(instance_id), self.state.facts(instance_id)
         newest = max(former.generation if former else 0, facts.generation if facts else 0)
-        mark = OnlineMark(generation, event["state"] in _ONLINE)
+        mark = OnlineMark(generation, event["state"] == "online")
         if generation < newest or mark == former:
             return
         self.state.set_online(instance_id, mark)

@@ -130,7 +130,7 @@ def admitted(records: list[OutRecord]) -> list[dict[str, Any]]:
 
 def snapshot(state: State) -> dict[str, Any]:
     """Everything a state knows, for comparison."""
-    state.take_changes()
+    state._store.flush()
     store = state._store
     return {
         "seen": sorted(store._db.execute("SELECT day, digest, stood, value FROM seen")),
