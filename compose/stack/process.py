@@ -90,6 +90,7 @@ class LeashedProcess:
     def wait(self, seconds: float) -> int | None:
         """Block until it has ended or the time is up."""
         deadline = time.monotonic() + seconds
+        self.read()
         while self.exit_code is None and (left := deadline - time.monotonic()) > 0:
             select.select([self._control], [], [], left)
             self.read()

@@ -76,3 +76,9 @@ def test_stop_kills_what_does_not_end_in_time(tmp_path: Path) -> None:
     wait_until(lambda: path.exists() and "up" in path.read_text(), SECONDS, "started")
     process.stop(0.3)
     assert process.exit_code == 137
+
+
+def test_asking_without_waiting_sees_an_end(tmp_path: Path) -> None:
+    process, _ = start(tmp_path, "pass")
+    wait_until(lambda: process.wait(0) is not None, SECONDS, "seen")
+    assert process.exit_code == 0
