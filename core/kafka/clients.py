@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
@@ -18,13 +19,36 @@ _MAX_MESSAGE = max(topic.max_record_bytes for topic in TOPICS) + FRAMING_BYTES
 Config = dict[str, Any]
 
 
+class Repetitions(logging.Filter):
+    """A client that finds no broker says so a hundred times a second: the same line passes once in ten seconds."""
+
+    _EVERY_S = 10.0
+    _VARIES = re.compile(r"\d+ms|\d+ identical|#\w+-\d+|receive \d+")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        line = self._VARIES.sub("", record.getMessage())
+        if record.created - self._passed.get(line, -self._EVERY_S) < self._EVERY_S:
+            return False
+        # Bounded: lines that name offsets or ids would pile up.
+        if len(self._passed) > 1000:
+            self._passed.clear()
+        self._passed[line] = record.created
+        return True
+
+
 class KafkaClients:
     """Factory of clients for one cluster; names and offsets are the caller's business."""
 
     def __init__(self, settings: KafkaSettings, client_id: str = "wharf") -> None:
         self.settings = settings
         self._client_id = client_id
-        self._log = logging.getLogger("librdkafka")
+        self._log = logging.getLogger(f"librdkafka.{client_id}")
+        if not any(isinstance(present, Repetitions) for present in self._log.filters):
+            self._log.addFilter(Repetitions())
 
     def _base(self) -> Config:
         given = self.settings
@@ -32,7 +56,7 @@ class KafkaClients:
             "bootstrap.servers": given.bootstrap,
             "client.id": self._client_id,
             "security.protocol": given.security_protocol,
-            "reconnect.backoff.ms": 20,
+            "reconnect.backoff.ms": 100,
             "reconnect.backoff.max.ms": 1000,
         }
         if given.ssl_ca is not None:

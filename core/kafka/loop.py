@@ -84,7 +84,7 @@ class TransactionLoop:
         self._clients = KafkaClients(settings.kafka, f"wharf-{processor.name}-{slot}")
         self._group = Group(group, prefix, slot, lambda of: f"{group}.{of}")
         self._transactions = Transactions(
-            self._clients.transactional_producer(self._group.fence_id(slot)), prefix, faults or LoopFaults()
+            lambda: self._clients.transactional_producer(self._group.fence_id(slot)), prefix, faults or LoopFaults()
         )
         self._fetcher = Fetcher(self._clients.fetcher(group), prefix, frozenset(processor.table_topics))
         member = self._clients.member(group, slot, session_timeout_ms)

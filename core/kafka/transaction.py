@@ -13,15 +13,19 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from core.errors import DBError, Fenced
 from core.kafka.faults import LoopFaults
+from core.kafka.patience import Patience, Stuck
 from core.kafka.processor import OutRecord
+from core.telemetry.logs import get_logger
 
 # One blocking call never takes longer, so that a stop request is seen in time.
 _SLICE_S = 1.0
+# Sending offsets takes milliseconds; after that the producer will not come back and is replaced.
+_STUCK_S = 3.0
 
 Left = Callable[[], float]
 
 
-class Aborted(Exception):
+class Aborted(Exception):  # noqa: N818  (an outcome, not a fault)
     """The transaction is undone; `reason` is Kafka's name of the error."""
 
     def __init__(self, reason: str) -> None:
@@ -29,7 +33,7 @@ class Aborted(Exception):
         self.reason = reason
 
 
-class Away(Exception):
+class Away(Exception):  # noqa: N818
     """Kafka did not answer before the deadline."""
 
 
@@ -46,11 +50,14 @@ def raise_if_fatal(cause: KafkaException) -> None:
 class Transactions:
     """Owns the transactional producer. `left` tells the seconds that remain; it may shrink while a call runs."""
 
-    def __init__(self, producer: Producer, prefix: str, faults: LoopFaults) -> None:
-        self._producer = producer
+    def __init__(self, make_producer: Callable[[], Producer], prefix: str, faults: LoopFaults) -> None:
+        self._make_producer = make_producer
+        self._producer = make_producer()
         self._prefix = prefix
         self._faults = faults
-        self._open: Literal["commit", "abort"] | None = None
+        self._patience = Patience("send-offsets")
+        self._open: Literal["commit", "abort", "renew"] | None = None
+        self._log = get_logger(__name__)
 
     @property
     def unsettled(self) -> bool:
@@ -59,18 +66,20 @@ class Transactions:
 
     def start(self, left: Left) -> None:
         """Fence the previous incarnation of this slot and end what it left open."""
-        self._until_done(lambda timeout: self._producer.init_transactions(timeout), left)
+        self._until_done(self._producer.init_transactions, left)
 
     def settle(self, left: Left) -> bool:
         """End an unsettled transaction: True when it was committed after all."""
         if self._open == "commit":
             try:
                 self._commit(left)
-                return True
             except Aborted:
                 return False
+            return True
         if self._open == "abort":
             self._abort(left)
+        elif self._open == "renew":
+            self._start_again(left)
         return False
 
     def run(
@@ -94,13 +103,16 @@ class Transactions:
             # Without it an abort with unsent records breaks the next transaction (OUT_OF_ORDER_SEQUENCE_NUMBER).
             if not self._faults.skip_flush:
                 self._flush(left)
-            self._until_done(
-                lambda timeout: self._producer.send_offsets_to_transaction(list(offsets), group_metadata, timeout), left
-            )
+            self._send_offsets(list(offsets), group_metadata, left)
         except KafkaException as cause:
             raise_if_fatal(cause)
             self._abort(left)
             raise Aborted(_reason(cause)) from cause
+        except Stuck:
+            self._log.warning("producer_replaced", reason="send_offsets_to_transaction does not return")
+            self._producer = self._make_producer()
+            self._start_again(left)
+            raise Aborted("STUCK") from None
         except Away:
             self._abort(left)
             raise Aborted("_TIMED_OUT") from None
@@ -132,14 +144,24 @@ class Transactions:
                 self._producer.poll(0.05)
 
     def _flush(self, left: Left) -> None:
-        while self._producer.flush(max(0.0, min(left(), _SLICE_S))):
+        while self._producer.flush(_slice(left)):
             if left() <= 0:
                 raise Away
+
+    def _send_offsets(self, offsets: list[TopicPartition], group_metadata: object, left: Left) -> None:
+        producer = self._producer
+
+        def send(timeout: float) -> None:
+            self._patience.run(
+                lambda: producer.send_offsets_to_transaction(offsets, group_metadata, timeout), timeout + _STUCK_S
+            )
+
+        self._until_done(send, left)
 
     def _commit(self, left: Left) -> None:
         self._open = "commit"
         try:
-            self._until_done(lambda timeout: self._producer.commit_transaction(timeout), left)
+            self._until_done(self._producer.commit_transaction, left)
         except KafkaException as cause:
             raise_if_fatal(cause)
             self._abort(left)
@@ -148,18 +170,20 @@ class Transactions:
 
     def _abort(self, left: Left) -> None:
         self._open = "abort"
-        try:
-            self._until_done(lambda timeout: self._producer.abort_transaction(timeout), left)
-        except KafkaException as cause:
-            raise_if_fatal(cause)
-            raise
+        self._until_done(self._producer.abort_transaction, left)
         self._open = None
 
-    def _until_done(self, call: Callable[[float], None], left: Left) -> None:
+    def _start_again(self, left: Left) -> None:
+        """The new producer fences the abandoned one, which never committed: what it had open is aborted."""
+        self._open = "renew"
+        self._until_done(self._producer.init_transactions, left)
+        self._open = None
+
+    def _until_done(self, call: Callable[[float], object], left: Left) -> None:
         """Repeat a call that may be repeated until it is done or the time is up."""
         while True:
             try:
-                call(max(0.01, min(left(), _SLICE_S)))
+                call(_slice(left))
                 return
             except KafkaException as cause:
                 raise_if_fatal(cause)
@@ -168,3 +192,7 @@ class Transactions:
                     raise
                 if left() <= 0:
                     raise Away from cause
+
+
+def _slice(left: Left) -> float:
+    return max(0.01, min(left(), _SLICE_S))

@@ -7,6 +7,7 @@ Started with a JSON object as its only argument.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -120,6 +121,7 @@ def main(config: dict[str, Any]) -> int:
         faults=faults_from(os.environ),
         pace=Pace(**config.get("pace", {})),
     )
+    faulthandler.register(signal.SIGUSR1)
     signal.signal(signal.SIGTERM, lambda *_: loop.stop())
     threading.Thread(target=_watch_parent, daemon=True).start()
     say("started", pid=os.getpid())
