@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from compose.cli.output import stderr
 from compose.stack.state import StackFiles
@@ -29,7 +29,7 @@ Data = Annotated[
 ]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Give up waiting after so many seconds.")]
 
-REGISTRY_PATIENCE_S = 5.0
+PATIENCE_S = 5.0
 PRODUCE_TIMEOUT_S = 10.0
 
 _WITH_RECORD = {topic.name for topic in TOPICS if topic.record is not None}
@@ -42,6 +42,15 @@ def command_settings(data: Path | None = None) -> Settings:
         settings = settings.model_copy(update={"data_dir": data})
     running = StackFiles(settings.data_dir.absolute()).running()
     return settings if running is None else load_settings({**running.settings, **os.environ})
+
+
+def require_kafka(settings: Settings) -> None:
+    """DBError after seconds when Kafka is away, for commands whose own work would wait much longer."""
+    try:
+        KafkaClients(settings.kafka, "wharf-cli").admin().list_topics(timeout=PATIENCE_S)
+    except KafkaException as cause:
+        text = f"Kafka at {settings.kafka.bootstrap} does not answer: {cause.args[0].str()}"
+        raise DBError("db.kafka_unavailable", text) from cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ class Cluster:
         self._codec = open_codec(settings, stop=self._stop, on_state=self._registry_says)
 
     def _registry_says(self, trouble: str | None) -> None:
-        if trouble is not None and time.monotonic() - self._began > REGISTRY_PATIENCE_S:
+        if trouble is not None and time.monotonic() - self._began > PATIENCE_S:
             self._stop.set()
 
     def produce(self, topic: str, key: str, record: dict[str, Any]) -> None:

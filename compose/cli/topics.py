@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from compose.cli.cluster import Data, command_settings
+from compose.cli.cluster import Data, command_settings, require_kafka
 from compose.cli.output import Json, print_json, print_table
 from core.kafka import topic_admin
 from core.kafka.topic_admin import Change
@@ -21,12 +21,16 @@ def register(app: typer.Typer) -> None:
 
 def apply_topics(data: Data = None, json: Json = False) -> None:
     """Create missing topics and correct settings. A partition count is never changed."""
-    _show(topic_admin.apply(command_settings(data)), json=json, empty="all topics are as they should be")
+    settings = command_settings(data)
+    require_kafka(settings)
+    _show(topic_admin.apply(settings), json=json, empty="all topics are as they should be")
 
 
 def diff_topics(data: Data = None, json: Json = False) -> None:
     """Show what `apply` would change; exit code 1 when there is something."""
-    changes = topic_admin.plan(command_settings(data))
+    settings = command_settings(data)
+    require_kafka(settings)
+    changes = topic_admin.plan(settings)
     _show(changes, json=json, empty="no difference")
     if changes:
         raise typer.Exit(EXIT_DIFFERENT)
