@@ -30,7 +30,7 @@ from compose.toolchain import layout
 from core.settings import PREFIX
 
 INSTANCES = 3
-LIVE_PAUSE_SECONDS = 0.4
+LIVE_PAUSE_SECONDS = 1.0
 STATUS_SECONDS = 1.5
 REFRESH_SECONDS = 0.25
 

@@ -110,7 +110,7 @@ def build_tools(go: Go) -> None:
 def _build(go: Go, module: Path, output: str, packages: str) -> None:
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [go.binary, "build", "-trimpath", "-o", output, packages],
+        [go.binary, "build", "-trimpath", "-buildvcs=false", "-o", output, packages],
         cwd=module,
         env=environment(os.environ),
         capture_output=True,
