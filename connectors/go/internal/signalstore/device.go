@@ -51,7 +51,10 @@ func (s *Store) PutDevice(ctx context.Context, d *store.Device) error {
 	if err != nil {
 		return err
 	}
-	if err := s.locked(func() error { return s.put(itemDevice, value, isStep(ctx)) }); err != nil {
+	if err := s.locked(func() error {
+		s.setSelf(d)
+		return s.put(itemDevice, value, isStep(ctx))
+	}); err != nil {
 		return err
 	}
 	d.Initialized = true
@@ -135,22 +138,17 @@ func newDevice() *store.Device {
 
 // Self gives the addresses of the paired account, none before pairing.
 func (s *Store) Self() []types.JID {
-	b := s.get(itemDevice)
-	if b == nil {
-		return nil
-	}
-	var r struct {
-		ID  string `json:"id"`
-		LID string `json:"lid"`
-	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		return nil // New has decoded it
-	}
-	var out []types.JID
-	for _, text := range []string{r.ID, r.LID} {
-		if jid, err := types.ParseJID(text); err == nil && !jid.IsEmpty() {
-			out = append(out, jid.ToNonAD())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.self
+}
+
+// setSelf derives the account's addresses from its device.
+func (s *Store) setSelf(d *store.Device) {
+	s.self = nil
+	for _, jid := range []types.JID{d.GetJID(), d.LID} {
+		if !jid.IsEmpty() {
+			s.self = append(s.self, jid.ToNonAD())
 		}
 	}
-	return out
 }

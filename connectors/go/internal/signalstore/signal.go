@@ -16,7 +16,10 @@ const (
 
 // PutIdentity stores the identity key of a peer's device.
 func (s *Store) PutIdentity(ctx context.Context, address string, key [32]byte) error {
-	return s.locked(func() error { return s.put(prefixIdentity+address, key[:], isStep(ctx)) })
+	return s.locked(func() error {
+		s.unmigrated(address)
+		return s.put(prefixIdentity+address, key[:], isStep(ctx))
+	})
 }
 
 // DeleteAllIdentities forgets the identities of all devices of a user.
@@ -101,10 +104,15 @@ func (s *Store) PutManySessions(ctx context.Context, sessions map[string][]byte)
 }
 
 func (s *Store) putSession(address string, session []byte, step bool) error {
+	s.unmigrated(address)
+	return s.put(prefixSession+address, session, step)
+}
+
+// unmigrated notes that something is kept under an address again, so that it will be moved once more.
+func (s *Store) unmigrated(address string) {
 	if user, _, ok := strings.Cut(address, ":"); ok {
 		delete(s.migrated, user)
 	}
-	return s.put(prefixSession+address, session, step)
 }
 
 // DeleteAllSessions forgets the sessions with all devices of a user.
@@ -182,7 +190,10 @@ func renameUser(name, from, to string) (string, bool) {
 
 // PutSenderKey stores the sender key of a group member.
 func (s *Store) PutSenderKey(ctx context.Context, group, user string, session []byte) error {
-	return s.locked(func() error { return s.put(prefixSenderKey+group+"/"+user, session, isStep(ctx)) })
+	return s.locked(func() error {
+		s.unmigrated(user)
+		return s.put(prefixSenderKey+group+"/"+user, session, isStep(ctx))
+	})
 }
 
 // GetSenderKey reads the sender key of a group member.

@@ -63,6 +63,7 @@ type Store struct {
 	retries  aging
 	secrets  aging
 	fresh    *store.Device // keys of a device that is not paired yet
+	self     []types.JID   // addresses of the paired account, derived from the device
 }
 
 var (
@@ -101,9 +102,11 @@ func New(items []Item, opts Options) (*Store, error) {
 		s.items[item.Name] = item.Value
 	}
 	if b, ok := s.items[itemDevice]; ok {
-		if _, err := decodeDevice(b); err != nil {
+		d, err := decodeDevice(b)
+		if err != nil {
 			return nil, err
 		}
+		s.setSelf(d)
 	}
 	return s, nil
 }
@@ -166,7 +169,7 @@ func (s *Store) Clear() error {
 			return err
 		}
 	}
-	s.fresh = nil
+	s.fresh, s.self = nil, nil
 	clear(s.lidOf)
 	clear(s.migrated)
 	s.uploaded, s.retries.count, s.secrets.count = 0, 0, 0

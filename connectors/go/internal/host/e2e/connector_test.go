@@ -284,8 +284,25 @@ func (c *connector) restart() {
 	c.open()
 }
 
+// crashAt arms a crash point and waits until the host has taken it, which the answer to a later command shows.
 func (c *connector) crashAt(point string, passage uint32) {
+	c.t.Helper()
+	from := c.mark()
 	c.tell(&hostpb.ToHost{Body: &hostpb.ToHost_CrashAt{CrashAt: &hostpb.CrashAt{Point: point, Passage: passage}}})
+	c.tell(&hostpb.ToHost{Body: &hostpb.ToHost_Mark{Mark: &hostpb.Mark{Session: c.session, CommandId: "armed", Kind: "none"}}})
+	c.await("the answer after arming", func() bool {
+		select {
+		case <-c.gone:
+			return true
+		default:
+		}
+		for _, e := range c.events[from:] {
+			if e.GetSendFinished().GetCommandId() == "armed" {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // died waits for the process to be gone.
@@ -303,17 +320,25 @@ const patience = 40 * time.Second
 // await waits until a condition of the connector's state holds; c.mu is held while it is evaluated.
 func (c *connector) await(what string, condition func() bool) {
 	c.t.Helper()
-	deadline := time.Now().Add(patience)
-	t := time.AfterFunc(patience, func() { c.mu.Lock(); c.cond.Broadcast(); c.mu.Unlock() })
+	if !c.within(patience, condition) {
+		c.t.Fatalf("waited in vain for %s", what)
+	}
+}
+
+// within tells whether a condition came to hold in time.
+func (c *connector) within(wait time.Duration, condition func() bool) bool {
+	deadline := time.Now().Add(wait)
+	t := time.AfterFunc(wait, func() { c.mu.Lock(); c.cond.Broadcast(); c.mu.Unlock() })
 	defer t.Stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !condition() {
 		if time.Now().After(deadline) {
-			c.t.Fatalf("waited in vain for %s", what)
+			return false
 		}
 		c.cond.Wait()
 	}
+	return true
 }
 
 // mark is the number of committed events so far: conditions about what comes after it.

@@ -183,6 +183,30 @@ func TestPairByCode(t *testing.T) {
 	c.pair(ourPhone)
 }
 
+// problems tells what is wrong with the log after a flood: messages that are missing for a while, or doubled.
+func (c *connector) problems(ids []string, wait time.Duration) (out []string) {
+	c.within(wait, func() bool { return missing(c.textsLocked(), ids) == 0 })
+	got := c.texts()
+	if n := missing(got, ids); n > 0 {
+		out = append(out, fmt.Sprintf("%d of %d messages lost", n, len(ids)))
+	}
+	for id, n := range got {
+		if n > 1 {
+			out = append(out, fmt.Sprintf("%s is in the log %d times", id, n))
+		}
+	}
+	return out
+}
+
+func missing(got map[string]int, ids []string) (n int) {
+	for _, id := range ids {
+		if got[id] == 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // A kill at every point of a received message: nothing lost, nothing doubled.
 func TestKillReceiving(t *testing.T) {
 	for _, point := range []string{"after_ratchet", "before_journal", "after_durable"} {
