@@ -1,0 +1,101 @@
+"""The README's examples, run as they stand against a running stack."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.stack import LiveStack, Paired
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(180)
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+EXAMPLES = ROOT / "docs" / "examples"
+
+
+@pytest.fixture(scope="module")
+def paired(stack: LiveStack) -> Paired:
+    return stack.add_instances(1)
+
+
+@pytest.fixture(scope="module")
+def environment(stack: LiveStack) -> dict[str, str]:
+    settings = stack.settings
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "WHARF_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
+        "WHARF_REGISTRY__URL": settings.registry.url,
+        "WHARF_DATA_DIR": str(settings.data_dir),
+    }
+
+
+def run(environment: dict[str, str], *command: str, seconds: float = 60) -> str:
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_produce_an_avro_command(stack: LiveStack, paired: Paired, environment: dict[str, str]) -> None:
+    contact = stack.add_contact()
+    said = run(
+        environment,
+        sys.executable,
+        str(EXAMPLES / "produce_command.py"),
+        paired.ids[0],
+        f"+{contact}",
+        "hello",
+        "readme-avro",
+    )
+    assert said.splitlines()[-1].split()[0] == "sent"
+    received = stack.simulator.ledger()["received"]
+    assert [row["text"] for row in received if row["recipient"] == contact] == ["hello"]
+
+
+def test_produce_a_json_command_with_kcat(stack: LiveStack, paired: Paired, environment: dict[str, str]) -> None:
+    contact = stack.add_contact()
+    [example] = re.findall(r"^(echo 'sales-1.*?)\n```", README, re.MULTILINE | re.DOTALL)
+    for written, here in (
+        ("sales-1", paired.ids[0]),
+        ("order-1001", "readme-json"),
+        ("+4915123456789", f"+{contact}"),
+        ("127.0.0.1:9092", stack.settings.kafka.bootstrap),
+    ):
+        assert written in example
+        example = example.replace(written, here)
+    run(environment, "sh", "-c", example)
+    wait_until(
+        lambda: [row["text"] for row in stack.simulator.ledger()["received"] if row["recipient"] == contact],
+        60,
+        "the command of the README arrived",
+    )
+
+
+def test_consume_events(stack: LiveStack, paired: Paired, environment: dict[str, str]) -> None:
+    contact = stack.add_contact()
+    stack.simulator.send(contact, next(iter(paired.phones.values())), "for the consumer")
+    command = [sys.executable, str(EXAMPLES / "consume_events.py"), "readme-consumer"]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as consumer:
+        assert consumer.stdout is not None
+        try:
+            assert any(line.rstrip().endswith("for the consumer") for line in consumer.stdout)
+        finally:
+            consumer.kill()
+
+
+def test_send_and_tail(stack: LiveStack, paired: Paired, environment: dict[str, str]) -> None:
+    contact = stack.add_contact()
+    instance = paired.ids[0]
+    run(environment, "wharf", "send", instance, f"+{contact}", "from the command line", "--wait")
+    tailed = run(
+        environment, "wharf", "tail", "results", "--instance", instance, "--from", "beginning", "--json", "--no-follow"
+    )
+    assert '"sent"' in tailed
