@@ -143,13 +143,14 @@ func (c *Contact) ensureOnline(ctx context.Context) error {
 		if old != nil {
 			old.Disconnect()
 		}
-		if err := client.ConnectContext(c.pool.stop); err != nil {
+		// The connection ends by Disconnect only: ending its context at the same time is a race inside whatsmeow.
+		if err := client.ConnectContext(context.WithoutCancel(c.pool.stop)); err != nil {
 			return fmt.Errorf("connecting contact %s: %w", c.Phone, err)
 		}
 	} else {
 		c.mu.Unlock()
 		// A refused login leaves the client disconnected for good; a lost connection it mends itself.
-		if err := client.ConnectContext(c.pool.stop); err != nil && !errors.Is(err, whatsmeow.ErrAlreadyConnected) {
+		if err := client.ConnectContext(context.WithoutCancel(c.pool.stop)); err != nil && !errors.Is(err, whatsmeow.ErrAlreadyConnected) {
 			return fmt.Errorf("connecting contact %s: %w", c.Phone, err)
 		}
 	}
