@@ -19,6 +19,9 @@ SESSION_LANE = "\x00session"
 PRESENCE_LANE = "\x00presence"
 HANDLED = MESSAGES | MARKS | {"pair", "logout"}
 
+# What is shown for a moment means nothing later: typing and presence that have no expiry of their own end after this.
+MOMENT_MS = 60_000
+
 _CAPABILITY = {
     "send": Capability.SEND_TEXT,
     "edit": Capability.EDIT,
@@ -61,7 +64,7 @@ def as_outgoing(offset: int, body: bytes, admitted: Record, command: Record, sec
         lane=_lane(command),
         message_id=message_id(secret, command["instance_id"], command["command_id"]) if kind in MESSAGES else None,
         admitted_at=admitted["admitted_at"],
-        expires_at=command["expires_at"],
+        expires_at=_expires_at(admitted, command),
         hold=command["on_unknown"] == "hold",
         interval_ms=admitted["decision"]["interval_ms"],
         metadata=command["metadata"],
@@ -131,6 +134,13 @@ def _mark(session: int, command: Outgoing, body: Record) -> pb.Mark:
         mark.kind = body["presence"]
         mark.chat = command.lane if command.type == "typing" else ""
     return mark
+
+
+def _expires_at(admitted: Record, command: Record) -> int | None:
+    given: int | None = command["expires_at"]
+    if given is None and command["type"] in ("typing", "presence"):
+        return int(admitted["admitted_at"]) + MOMENT_MS
+    return given
 
 
 def _lane(command: Record) -> str:

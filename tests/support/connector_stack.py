@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ class Simulator:
         return answer.json() if answer.content else None
 
     def contact(self, phone: str, name: str = "Contact") -> Record:
-        return self.call("POST", "/v1/contacts", phone=phone, name=name)
+        return dict(self.call("POST", "/v1/contacts", phone=phone, name=name))
 
     def say(self, phone: str, to: str, text: str, **more: Any) -> str:
         return str(self.call("POST", f"/v1/contacts/{phone}/send", to=to, text=text, **more)["id"])
@@ -115,11 +116,11 @@ class ConnectorStack:
         return rows[0] if rows else {}
 
     def wait_state(self, instance_id: str, state: str, seconds: float = 30) -> Record:
-        return wait_until(
-            lambda: (row := self.shown(instance_id)).get("state") == state and row,
-            seconds,
-            f"{instance_id} is {state}, log: {self.connector.tail()}",
-        )
+        def reached() -> Record:
+            row = self.shown(instance_id)
+            return row if row.get("state") == state else {}
+
+        return wait_until(reached, seconds, f"{instance_id} is {state}, log: {self.connector.tail()}")
 
     # ------------------------------------------------------------------ what registrar and limiter would write
 
@@ -142,7 +143,7 @@ class ConnectorStack:
             "command_id": command_id,
             "instance_id": instance_id,
             "type": kind,
-            "admitted_at": self.generation,
+            "admitted_at": time.time_ns() // 1_000_000,
             "command": raw,
             "decision": {"outcome": "admitted", "interval_ms": interval_ms},
             "origin": {"partition": 0, "offset": 0},
