@@ -1,23 +1,21 @@
-"""The inputs of owned partitions: one consumer assigned by hand, a buffer per topic partition, fair round-robin out of it.
+"""The inputs of owned partitions: one consumer assigned by hand, so that every position is explicit.
 
-Tables are delivered apart and completely; records of inputs wait in the buffers until the loop takes them.
+Tables are delivered apart and completely; records of inputs wait in fair buffers until the loop takes them.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from core.errors import DBError, Fenced
+from core.kafka.buffers import FairBuffers
 from core.kafka.holdings import Source
 from core.kafka.processor import InRecord
 from core.telemetry.logs import get_logger
 
-# Records of one partition taken before the next partition has its turn.
-_TURN = 64
 # Buffered records above which nothing more is fetched.
 _HIGH_WATER = 10_000
 
@@ -45,19 +43,13 @@ class Fetcher:
         self._consumer = consumer
         self._prefix = prefix
         self._tables = tables
-        self._buffers: dict[Source, deque[InRecord]] = {}
-        self._turns: deque[Source] = deque()
-        self._table_records: deque[InRecord] = deque()
-        self._buffered = 0
+        self._buffers = FairBuffers()
+        self._table_records: list[InRecord] = []
         self._log = get_logger(__name__)
 
     @property
-    def sources(self) -> tuple[Source, ...]:
-        return tuple(self._buffers)
-
-    @property
     def buffered(self) -> int:
-        return self._buffered
+        return len(self._buffers)
 
     def add(self, starts: Mapping[Source, int]) -> None:
         """Read these from these offsets on."""
@@ -65,22 +57,19 @@ class Fetcher:
             [TopicPartition(self._prefix + topic, partition, offset) for (topic, partition), offset in starts.items()]
         )
         for source in starts:
-            self._buffers[source] = deque()
+            self._buffers.open(source)
 
     def remove(self, partition: int) -> None:
         """Stop reading every topic of a partition and forget what was read of it."""
-        gone = [source for source in self._buffers if source[1] == partition]
-        if not gone:
-            return
-        self._consumer.incremental_unassign([TopicPartition(self._prefix + topic, number) for topic, number in gone])
-        for source in gone:
-            self._buffered -= len(self._buffers.pop(source))
-        self._turns = deque(source for source in self._turns if source in self._buffers)
-        self._table_records = deque(record for record in self._table_records if record.partition != partition)
+        gone = self._buffers.close(partition)
+        if gone:
+            named = [TopicPartition(self._prefix + topic, number) for topic, number in gone]
+            self._consumer.incremental_unassign(named)
+        self._table_records = [record for record in self._table_records if record.partition != partition]
 
     def fetch(self, count: int) -> bool:
         """Take over what has arrived, without waiting; True when there was something."""
-        if self._buffered >= _HIGH_WATER:
+        if len(self._buffers) >= _HIGH_WATER:
             return False
         # consume(n, 0) returns what is there; it does not serve the client's events when n is never reached, poll does.
         first = self._consumer.poll(0)
@@ -92,21 +81,11 @@ class Fetcher:
 
     def take(self, count: int) -> list[InRecord]:
         """Up to `count` records, a few of each partition at a time."""
-        out: list[InRecord] = []
-        while self._turns and len(out) < count:
-            source = self._turns.popleft()
-            buffer = self._buffers[source]
-            for _ in range(min(_TURN, len(buffer), count - len(out))):
-                out.append(buffer.popleft())
-            if buffer:
-                self._turns.append(source)
-        self._buffered -= len(out)
-        return out
+        return self._buffers.take(count)
 
     def take_tables(self) -> list[InRecord]:
         """All table records that have arrived, in order per partition."""
-        out = list(self._table_records)
-        self._table_records.clear()
+        out, self._table_records = self._table_records, []
         return out
 
     def end(self, source: Source) -> int | None:
@@ -123,18 +102,14 @@ class Fetcher:
             self._refuse(message, fault)
             return
         source = ((message.topic() or "").removeprefix(self._prefix), int(message.partition() or 0))
-        buffer = self._buffers.get(source)
-        if buffer is None:
+        if source not in self._buffers:
             # Fetched before the partition was removed.
             return
         record = in_record(message, source[0])
         if source[0] in self._tables:
             self._table_records.append(record)
-            return
-        if not buffer:
-            self._turns.append(source)
-        buffer.append(record)
-        self._buffered += 1
+        else:
+            self._buffers.add(source, record)
 
     def _refuse(self, message: Message, fault: KafkaError) -> None:
         where: dict[str, Any] = {"topic": message.topic(), "partition": message.partition()}

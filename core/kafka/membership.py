@@ -91,7 +91,7 @@ class Membership:
         self._in_callback = True
         try:
             reaction(numbers)
-        except BaseException as cause:
+        except BaseException as cause:  # noqa: BLE001  (raised by serve())
             self._failure = cause
         finally:
             self._in_callback = False

@@ -1,8 +1,8 @@
 """Taking over partitions: fence → committed() → high watermark → read to it; the loop then claims in a transaction.
 
-The order is the safety (facts/kafka.md, section 1, rules 4 to 6): once `committed()` has answered, no transaction of a former owner is
-pending on these partitions, so what is read afterwards up to the high watermark is all there will ever be of it. The
-fence only makes that fast. The former owner is known from the mark in the committed offset's metadata.
+The order is the safety (facts/kafka.md, section 1, rules 4 to 6): once `committed()` has answered, no transaction of a
+former owner is pending on these partitions, so what is read afterwards up to the high watermark is all there will ever
+be of it. The fence only makes that fast. The former owner is known from the mark in the committed offset's metadata.
 
 The work is done in slices outside of the rebalance callback, so that neither the group nor other partitions wait.
 """

@@ -25,7 +25,7 @@ _STUCK_S = 3.0
 Left = Callable[[], float]
 
 
-class Aborted(Exception):  # noqa: N818  (an outcome, not a fault)
+class Aborted(Exception):
     """The transaction is undone; `reason` is Kafka's name of the error."""
 
     def __init__(self, reason: str) -> None:
@@ -33,7 +33,7 @@ class Aborted(Exception):  # noqa: N818  (an outcome, not a fault)
         self.reason = reason
 
 
-class Away(Exception):  # noqa: N818
+class Away(Exception):
     """Kafka did not answer before the deadline."""
 
 

@@ -52,7 +52,8 @@ class DataKey:
         if len(key) != KEY_BYTES:
             raise ValueError("a data key has 32 bytes")
         self.instance_id = instance_id
-        self._key = key
+        # Only the keyring reads it, to wrap it.
+        self.raw = key
         self._names = _subkey(key, b"item names")
         self._cipher = AESGCM(_subkey(key, b"item values"))
         self._random = random
@@ -127,7 +128,7 @@ class Keyring:
         """JSON {kek_id, nonce, wrapped} under the first key, bound to the instance."""
         kek = self._keks[self.key_ids[0]]
         nonce = self._random(NONCE_BYTES)
-        wrapped = kek.cipher.encrypt(nonce, data_key._key, _aad("data key", data_key.instance_id))
+        wrapped = kek.cipher.encrypt(nonce, data_key.raw, _aad("data key", data_key.instance_id))
         body = {"kek_id": kek.id, "nonce": _b64(nonce), "wrapped": _b64(wrapped)}
         return json.dumps(body, separators=(",", ":"), sort_keys=True).encode()
 
@@ -204,7 +205,7 @@ def _create(path: Path, random: RandomBytes) -> None:
         except FileExistsError:
             return
     finally:
-        os.unlink(name)
+        Path(name).unlink()
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

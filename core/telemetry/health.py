@@ -60,7 +60,7 @@ class HealthServer:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802  (the name http.server asks for)
+            def do_GET(self) -> None:
                 if self.path == "/healthz":
                     healthy, body = outer.report()
                     self._answer(200 if healthy else 503, "application/json", json.dumps(body).encode())

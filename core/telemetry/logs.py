@@ -55,7 +55,9 @@ def _unfold_errors(_logger: Any, _method: str, event: MutableMapping[str, Any]) 
     return event
 
 
-def configure_logging(*, level: str, log_format: str, component: str, slot: str = "", stream: TextIO | None = None) -> None:
+def configure_logging(
+    *, level: str, log_format: str, component: str, slot: str = "", stream: TextIO | None = None
+) -> None:
     """Call once at the start of a process; libraries that use `logging` come out in the same form."""
     stream = sys.stderr if stream is None else stream
 

@@ -61,7 +61,10 @@ COMMIT_SECONDS: Final = HistogramName("wharf_commit_seconds", "Duration of a tra
 LAG: Final = GaugeName("wharf_lag_records", "Records behind the end.", ("processor", "topic", "partition"))
 # From assignment to the committed claim.
 TAKEOVER_SECONDS: Final = HistogramName(
-    "wharf_takeover_seconds", "Duration of a take-over.", ("processor",), (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
+    "wharf_takeover_seconds",
+    "Duration of a take-over.",
+    ("processor",),
+    (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120),
 )
 # Partitions this process owns at the moment.
 OWNED_PARTITIONS: Final = GaugeName("wharf_owned_partitions", "Partitions owned.", ("processor",))
@@ -73,7 +76,9 @@ DROPPED: Final = CounterName("wharf_dropped_batches_total", "Partition batches d
 # --- codec and registry (core.kafka.codec) ---------------------------------------------------------------------------
 
 # Records that could not be decoded and became dead letters, by error code.
-DEAD_LETTERS: Final = CounterName("wharf_dead_letters_total", "Records sent to the dead letters.", ("processor", "code"))
+DEAD_LETTERS: Final = CounterName(
+    "wharf_dead_letters_total", "Records sent to the dead letters.", ("processor", "code")
+)
 # Failed requests to the schema registry that are being retried.
 REGISTRY_RETRIES: Final = CounterName("wharf_registry_retries_total", "Registry requests repeated.")
 
@@ -87,7 +92,9 @@ LIMITER_DELAYED: Final = GaugeName("wharf_limiter_delayed_commands", "Commands h
 # --- registrar -------------------------------------------------------------------------------------------------------
 
 # outcome: accepted, rejected.
-REGISTRAR_REQUESTS: Final = CounterName("wharf_registrar_requests_total", "Control requests decided.", ("kind", "outcome"))
+REGISTRAR_REQUESTS: Final = CounterName(
+    "wharf_registrar_requests_total", "Control requests decided.", ("kind", "outcome")
+)
 
 # --- connector -------------------------------------------------------------------------------------------------------
 
