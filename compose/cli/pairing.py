@@ -24,8 +24,10 @@ def watch(cluster: Cluster, record: dict[str, Any], seconds: float, *, json: boo
     if json or not console.is_terminal:
         return _follow(cluster, record, seconds, _print_json if json else _printer(console))
     console.print("On the phone: Settings, Linked devices, Link a device.", style="dim")
-    # Transient: a code that was used is a secret nobody needs on the screen.
-    with Live(Text("waiting for a code …"), console=console, transient=True, auto_refresh=False) as live:
+    # Transient: a code that was used is a secret nobody needs on the screen. Visible: half a code is no use.
+    with Live(
+        Text("waiting for a code …"), console=console, transient=True, auto_refresh=False, vertical_overflow="visible"
+    ) as live:
         return _follow(cluster, record, seconds, lambda event: live.update(_view(event), refresh=True))
 
 
@@ -73,4 +75,4 @@ def draw(text: str) -> Text:
         "".join(_CELLS[bool(up), bool(down)] for up, down in zip(upper, lower, strict=True))
         for upper, lower in zip(rows[::2], rows[1::2], strict=True)
     ]
-    return Text("\n".join(lines), style="black on white", no_wrap=True)
+    return Text("\n".join(lines), style="#000000 on #ffffff", no_wrap=True)

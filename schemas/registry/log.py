@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # some are mi
 from core.errors import SettingsError, WharfError
 from core.kafka.clients import KafkaClients
 from core.telemetry.logs import get_logger
-from schemas.registry import errors
+from schemas.registry import errors, records
 from schemas.registry.records import Record, UnreadableError
 
 TOPIC = "_schemas"
@@ -30,7 +30,7 @@ _ADMIN_TIMEOUT_S = 5.0
 _RETRY_S = 0.5
 _PROBE_EVERY_S = 2.0
 _POLL_S = 0.1
-_PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001  # the name librdkafka gives it
+_PARTITION_EOF = KafkaError._PARTITION_EOF  # the name librdkafka gives it
 
 
 class SchemaLog:
@@ -55,6 +55,8 @@ class SchemaLog:
         self._moved = threading.Condition()
         self._position = 0
         self._ready = False
+        # A write was begun and not seen to end.
+        self._unsettled = False
         self._trouble: str | None = "not started"
         self._producer = clients.producer()
         self._thread = threading.Thread(target=self._run, name="schema-log", daemon=True)
@@ -77,8 +79,19 @@ class SchemaLog:
         """The topic was read to its end at least once."""
         return self._ready
 
+    def settle(self) -> None:
+        """To be called before a write is decided: 503 while nobody knows whether an earlier one was made.
+
+        A write that timed out may still reach Kafka; decided without it, the next would take the same id.
+        """
+        if self._unsettled:
+            if self._producer.flush(WRITE_TIMEOUT_S):
+                raise errors.store_timeout("an earlier write has no outcome yet")
+            self.append([records.noop()])
+
     def append(self, batch: Sequence[Record]) -> None:
         """Write the records in order and return when this process has read them."""
+        self._unsettled = True
         offsets: list[int] = []
         failed: list[KafkaError] = []
 
@@ -91,7 +104,10 @@ class SchemaLog:
         for record in batch:
             self._producer.produce(self._topic, key=record.key, value=record.value, partition=0, on_delivery=delivered)
         deadline = time.monotonic() + WRITE_TIMEOUT_S
-        self._producer.flush(WRITE_TIMEOUT_S)
+        if self._producer.flush(WRITE_TIMEOUT_S):
+            # What was not sent yet shall not be sent after it was refused; what is under way, settle() waits for.
+            self._producer.purge(in_flight=False)
+            self._producer.flush(0)
         if failed:
             raise errors.store_unavailable(str(failed[0]))
         if len(offsets) < len(batch):
@@ -99,6 +115,7 @@ class SchemaLog:
         with self._moved:
             if not self._moved.wait_for(lambda: self._position > max(offsets), deadline - time.monotonic()):
                 raise errors.store_timeout("the write was not read back in time")
+        self._unsettled = False
 
     # ------------------------------------------------------------------------------------------------- the thread
     def _run(self) -> None:

@@ -58,6 +58,11 @@ def mode(subject: str | None, value: str | None) -> Record:
     return Record(key, None if value is None else _bytes({"mode": value}))
 
 
+def noop() -> Record:
+    """Changes nothing; once it is read back, everything written before it was read."""
+    return Record(_bytes({"keytype": NOOP, "magic": 0}), None)
+
+
 def delete_subject(subject: str, version: int) -> Record:
     """Marks every version up to this one as deleted."""
     key = _bytes({"keytype": DELETE_SUBJECT, "subject": subject, "magic": 0})

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from schemas.registry import errors, records
@@ -29,6 +30,8 @@ class Log(Protocol):
 
     @property
     def ready(self) -> bool: ...
+
+    def settle(self) -> None: ...
 
     def append(self, batch: Sequence[Record]) -> None: ...
 
@@ -85,17 +88,14 @@ class Service:
         """What speaks against the schema: against one version, or against those the level of the subject wants."""
         text = _text(body)
         level: Level = self.read(lambda state: state.level(subject))
-        if wanted is None:
-            against = self.read(lambda state: state.versions(subject))
-        else:
-            against = [self.version(subject, wanted)]
-        return _conflicts(level, text, against)
+        every: list[Version] = self.read(lambda state: state.versions(subject))
+        return _conflicts(level, text, every if wanted is None else [self.version(subject, wanted)])
 
     # ------------------------------------------------------------------------------------------------- writing
     def register(self, subject: str, body: Body) -> int:
         """The id of the schema, which is a version of the subject from now on."""
         text = _text(body)
-        with self._writing:
+        with self._write():
             self._writable(subject)
             live: list[Version] = self.read(lambda state: state.versions(subject))
             for version in live:
@@ -113,7 +113,7 @@ class Service:
         return schema_id
 
     def delete_subject(self, subject: str, *, permanent: bool) -> list[int]:
-        with self._writing:
+        with self._write():
             self._writable(subject)
             every = self.versions(subject, deleted=True)
             live = [version for version in every if not version.deleted]
@@ -133,7 +133,7 @@ class Service:
         return [version.version for version in live]
 
     def delete_version(self, subject: str, wanted: str, *, permanent: bool) -> int:
-        with self._writing:
+        with self._write():
             self._writable(subject)
             version = self.version(subject, wanted, deleted=parse_version(wanted) is not None or permanent)
             if permanent:
@@ -150,14 +150,14 @@ class Service:
         name = str(level).upper()
         if name not in Level.__members__:
             raise errors.invalid_level(level)
-        with self._writing:
+        with self._write():
             self._writable(subject)
             self._log.append([records.config(subject, name)])
         return Level(name)
 
     def delete_level(self, subject: str | None) -> Level:
         """The level that was taken away."""
-        with self._writing:
+        with self._write():
             self._writable(subject)
             level: Level | None = self.read(lambda state: state.own_level(subject))
             if level is None:
@@ -171,18 +171,25 @@ class Service:
         name = str(mode).upper()
         if name not in MODES:
             raise errors.invalid_mode(mode)
-        with self._writing:
+        with self._write():
             self.read(lambda state: state.mode(subject))
             self._log.append([records.mode(subject, name)])
         return name
 
     def delete_mode(self, subject: str) -> str:
-        with self._writing:
+        with self._write():
             mode: str | None = self.read(lambda state: state.own_mode(subject))
             if mode is None:
                 raise errors.mode_not_found(subject)
             self._log.append([records.mode(subject, None)])
         return mode
+
+    @contextmanager
+    def _write(self) -> Iterator[None]:
+        """One write at a time, decided over everything that was written before."""
+        with self._writing:
+            self._log.settle()
+            yield
 
     def _writable(self, subject: str | None) -> None:
         mode = self.read(lambda state: state.mode(subject))

@@ -29,6 +29,9 @@ class MemoryLog:
         self.trouble: str | None = None
         self.append(before)
 
+    def settle(self) -> None:
+        pass
+
     def append(self, batch: Sequence[Record]) -> None:
         for record in batch:
             self.records.append(record)
