@@ -103,6 +103,16 @@ def test_many_releases_are_spread_over_calls(bench: Bench) -> None:
     assert counts == [500, 400, 0]
 
 
+def test_what_needs_no_pace_does_not_overtake_what_does(bench: Bench) -> None:
+    bench.instances.known["sales-1"] = Facts(7, "online")
+    online(bench)
+    for n, kind in enumerate(["send", "send", "typing"]):
+        bench.partition.command(arrival(as_json(command(f"c{n}", type_=kind)), n), T0)
+    assert [a["command_id"] for a in admitted(bench.take())] == ["c0"]
+    bench.partition.tick(T0 + bench.policy.interval_ms)
+    assert [a["command_id"] for a in admitted(bench.take())] == ["c1", "c2"]
+
+
 # -- instance and session
 
 
@@ -143,6 +153,16 @@ def test_waiting_for_an_instance_survives_a_restart(bench: Bench) -> None:
 
 
 # -- seen commands
+
+
+def test_the_same_record_read_again_is_no_duplicate(bench: Bench) -> None:
+    online(bench)
+    bench.take()
+    for _ in range(2):
+        bench.partition.command(arrival(as_json(command("c1")), 5), T0)
+        assert [r.topic for r in bench.take()] == ["commands.admitted", "results", "limits"]
+    bench.partition.command(arrival(as_json(command("c1")), 6), T0)
+    assert [r.topic for r in bench.take()] == ["results"]
 
 
 def test_seen_commands_are_forgotten_by_days_and_only_by_the_time_of_commands(bench: Bench) -> None:

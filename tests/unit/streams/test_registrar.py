@@ -88,7 +88,9 @@ class Registrar(RuleBasedStateMachine):
                 self.log.append((partition, record.key or b"", record.value))
                 name = (record.key or b"").decode()
                 if record.value is None:
-                    assert self.model.pop(name)["desired"] == "deleted"
+                    buried = self.model.pop(name)
+                    assert buried["desired"] == "deleted"
+                    assert buried["updated_at"] + DAY_MS <= self.now, "buried too early"
                 else:
                     written = CODEC.decode("instances", record.value)
                     former = self.model.get(name)
@@ -234,6 +236,24 @@ def test_a_clock_set_back_gives_no_generation_twice() -> None:
     second = decide(gone, request("instance_create", "a"), T0 - 1_000, simulator_enabled=False).instance
     assert second is not None
     assert (second["generation"], second["version"]) == (T0 + 1, 3)
+
+
+def test_a_name_deleted_twice_is_buried_after_the_second_time() -> None:
+    made = processor([])
+    partition = ids.partition_for("a", PARTITIONS)
+    made.owned(partition, {("control", partition): 0})
+    times = {
+        T0: "instance_create",
+        T0 + 1: "instance_delete",
+        T0 + 1_000: "instance_create",
+        T0 + 2_000: "instance_delete",
+    }
+    for offset, (at, kind) in enumerate(times.items()):
+        value = CODEC.encode("control", request(kind, "a", f"r{offset}"))
+        made.collect([InRecord("control", partition, offset, at, b"a", value)], at)
+    assert made.collect([], T0 + 1 + DAY_MS) == {}
+    (tombstone,) = made.collect([], T0 + 2_000 + DAY_MS)[partition].records
+    assert (tombstone.topic, tombstone.key, tombstone.value) == ("instances", b"a", None)
 
 
 def test_requests_without_a_usable_name_are_answered_where_they_stood() -> None:
