@@ -182,7 +182,14 @@ class ConnectorProcessor:
             # A timer may outlive its session: another of the same name may be there by now.
             if self._find(session.partition, session.instance_id) is session:
                 due.add(session)
-        # What is in memory is committed now, and only now: the host gets commands before new ones come in.
+        for loaded in self._reader.take():
+            found = self._find(loaded.partition, loaded.instance_id)
+            if found is not None:
+                self._lifecycle.loaded(found, loaded, now_ms)
+                due.add(found)
+        self._journal.receive(self._driver.take())
+        due |= self._journal.fill(now_ms)
+        # Every command in memory was committed as QUEUED: the host gets them before new ones come in.
         for session in due:
             self._hand_out(session, now_ms)
         for record in records:
@@ -191,13 +198,6 @@ class ConnectorProcessor:
             due.add(session)
             work = batch.setdefault(record.partition, PartitionWork())
             work.positions[(record.topic, record.partition)] = record.offset + 1
-        for loaded in self._reader.take():
-            found = self._find(loaded.partition, loaded.instance_id)
-            if found is not None:
-                self._lifecycle.loaded(found, loaded, now_ms)
-                due.add(found)
-        self._journal.receive(self._driver.take())
-        due |= self._journal.fill(now_ms)
         for session in due:
             self._settle(session, now_ms)
             self._add(batch, session)
