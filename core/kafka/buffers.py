@@ -11,6 +11,10 @@ from core.kafka.processor import InRecord
 TURN = 64
 
 
+def _size(record: InRecord) -> int:
+    return len(record.key or b"") + len(record.value or b"")
+
+
 class FairBuffers:
     """Order within a topic partition is kept; between them it is round-robin."""
 
@@ -18,6 +22,7 @@ class FairBuffers:
         self._queues: dict[Source, deque[InRecord]] = {}
         self._turns: deque[Source] = deque()
         self._count = 0
+        self.bytes = 0
 
     def __len__(self) -> int:
         return self._count
@@ -32,7 +37,9 @@ class FairBuffers:
         """Forget everything of a partition; gives the sources it had."""
         gone = [source for source in self._queues if source[1] == partition]
         for source in gone:
-            self._count -= len(self._queues.pop(source))
+            forgotten = self._queues.pop(source)
+            self._count -= len(forgotten)
+            self.bytes -= sum(map(_size, forgotten))
         self._turns = deque(source for source in self._turns if source in self._queues)
         return gone
 
@@ -42,15 +49,22 @@ class FairBuffers:
             self._turns.append(source)
         queue.append(record)
         self._count += 1
+        self.bytes += _size(record)
 
-    def take(self, count: int) -> list[InRecord]:
-        """Up to `count` records, a few of each topic partition at a time."""
+    def take(self, count: int, max_bytes: int) -> list[InRecord]:
+        """Up to `count` records, a few of each topic partition at a time; the one that passes `max_bytes` is the last."""
         out: list[InRecord] = []
-        while self._turns and len(out) < count:
+        taken = 0
+        while self._turns and len(out) < count and taken < max_bytes:
             source = self._turns.popleft()
             queue = self._queues[source]
-            out += [queue.popleft() for _ in range(min(TURN, len(queue), count - len(out)))]
+            for _ in range(min(TURN, len(queue), count - len(out))):
+                out.append(queue.popleft())
+                taken += _size(out[-1])
+                if taken >= max_bytes:
+                    break
             if queue:
                 self._turns.append(source)
         self._count -= len(out)
+        self.bytes -= taken
         return out

@@ -16,8 +16,9 @@ from core.kafka.holdings import Source
 from core.kafka.processor import InRecord
 from core.telemetry.logs import get_logger
 
-# Buffered records above which nothing more is fetched.
-_HIGH_WATER = 10_000
+# What is buffered above which nothing more is fetched.
+_HIGH_RECORDS = 10_000
+_HIGH_BYTES = 32 << 20
 
 
 def in_record(message: Message, topic: str) -> InRecord:
@@ -69,7 +70,7 @@ class Fetcher:
 
     def fetch(self, count: int) -> bool:
         """Take over what has arrived, without waiting; True when there was something."""
-        if len(self._buffers) >= _HIGH_WATER:
+        if len(self._buffers) >= _HIGH_RECORDS or self._buffers.bytes >= _HIGH_BYTES:
             return False
         # consume(n, 0) returns what is there; it does not serve the client's events when n is never reached, poll does.
         first = self._consumer.poll(0)
@@ -79,9 +80,9 @@ class Fetcher:
             self._accept(message)
         return True
 
-    def take(self, count: int) -> list[InRecord]:
+    def take(self, count: int, max_bytes: int) -> list[InRecord]:
         """Up to `count` records, a few of each partition at a time."""
-        return self._buffers.take(count)
+        return self._buffers.take(count, max_bytes)
 
     def take_tables(self) -> list[InRecord]:
         """All table records that have arrived, in order per partition."""

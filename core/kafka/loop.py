@@ -42,7 +42,7 @@ _REBALANCE = frozenset({"ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "REBALANCE_IN
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Times of the loop in seconds, and the largest batch."""
+    """Times of the loop in seconds, and how much one transaction takes from the inputs."""
 
     transaction: float = 0.010
     keep_alive: float = 1.5
@@ -56,6 +56,7 @@ class Pace:
     takeover_retry: float = 0.5
     lag: float = 5.0
     batch: int = 5000
+    batch_bytes: int = 16 << 20
 
 
 class TransactionLoop:
@@ -117,6 +118,7 @@ class TransactionLoop:
 
     def stop(self) -> None:
         """Let `run()` commit, release and return."""
+        self._stop_by = self._clock.monotonic() + self._pace.stop
         self._stopping = True
         self._wakeup.set()
 
@@ -212,7 +214,7 @@ class TransactionLoop:
     def _collect(self, now: float) -> None:
         self._wakeup.clear()
         self._next_tick = now + self._pace.tick
-        records = self._fetcher.take(self._pace.batch)
+        records = self._fetcher.take(self._pace.batch, self._pace.batch_bytes)
         for record in records:
             self._metrics.counter(names.CONSUMED).labels(self._processor.name, record.topic).inc()
         batch = self._processor.collect(records, self._clock.now_ms())
@@ -233,10 +235,7 @@ class TransactionLoop:
         return self._left(self._last_commit + self._pace.give_up)
 
     def _left(self, end: float) -> float:
-        now = self._clock.monotonic()
-        if self._stopping and self._stop_by is None:
-            self._stop_by = now + self._pace.stop
-        return (end if self._stop_by is None else min(end, self._stop_by)) - now
+        return (end if self._stop_by is None else min(end, self._stop_by)) - self._clock.monotonic()
 
     def _finish_batch(self, left: Left) -> None:
         """Commit the batch in flight, the same records after every abort, until it is done or the time is up."""

@@ -9,10 +9,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, TopicPartition
 
 from core.errors import Fenced
 from core.telemetry.logs import get_logger
+
+# Errors that come as messages do not carry the fatal flag.
+_FATAL = frozenset({KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID})  # noqa: SLF001
 
 
 class Reactions(Protocol):
@@ -56,7 +59,7 @@ class Membership:
             raise failure
         fault = None if message is None else message.error()
         if fault is not None:
-            if fault.fatal():
+            if fault.fatal() or fault.code() in _FATAL:
                 raise Fenced(f"{fault.name()}: {fault.str()}")
             self._log.warning("kafka_group_error", kafka_error=fault.name(), detail=fault.str())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -88,6 +87,16 @@ def test_a_restarted_slot_goes_on_at_once(bench: Bench) -> None:
         second.wait("owned", bench.partitions, seconds=10)
 
 
+def test_a_second_process_with_the_same_slot_ends_the_first(bench: Bench) -> None:
+    with closing(first := bench.worker("a")) as running:
+        first.wait("owned", bench.partitions)
+        running.append(second := bench.worker("a"))
+        second.wait("owned", bench.partitions)
+        assert first.exit_code(10) == 3
+        assert first.seen("fenced")
+        assert second.alive
+
+
 class Predecessor:
     """A former owner in the middle of a transaction: offsets are sent, its state record is not on the wire yet."""
 
@@ -122,7 +131,9 @@ class Predecessor:
 
     def claim(self) -> None:
         mark = Mark("claim", "p", "1").encode()
-        offsets = [TopicPartition(self._bench.prefix + "in", n, 0, metadata=mark) for n in range(self._bench.partitions)]
+        offsets = [
+            TopicPartition(self._bench.prefix + "in", n, 0, metadata=mark) for n in range(self._bench.partitions)
+        ]
         self.producer.begin_transaction()
         self.producer.send_offsets_to_transaction(offsets, self.member.consumer_group_metadata(), 10)
         self.producer.commit_transaction(10)
@@ -134,9 +145,9 @@ class Predecessor:
 
 
 @pytest.fixture
-def predecessor(bench: Bench) -> Iterator[Predecessor]:
+def predecessor(bench: Bench) -> Predecessor:
     bench.produce("in", [f"m{number}" for number in range(20)])
-    yield Predecessor(bench)
+    return Predecessor(bench)
 
 
 def test_the_hole_stays_closed_without_a_mark(bench: Bench, predecessor: Predecessor) -> None:

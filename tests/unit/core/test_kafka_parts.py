@@ -72,7 +72,7 @@ def test_only_the_loops_own_keys_begin_with_zero() -> None:
 
 
 def record(topic: str, partition: int, offset: int) -> InRecord:
-    return InRecord(topic, partition, offset, 0, None, None)
+    return InRecord(topic, partition, offset, 0, b"k", bytes(offset % 3))
 
 
 class BufferMachine(RuleBasedStateMachine):
@@ -109,16 +109,28 @@ class BufferMachine(RuleBasedStateMachine):
     @rule(count=st.integers(0, 5 * TURN))
     def take(self, count: int) -> None:
         waiting = {source for source, offsets in self.model.items() if offsets}
-        taken = self.buffers.take(count)
+        taken = self.buffers.take(count, 1 << 40)
         assert len(taken) == min(count, sum(len(offsets) for offsets in self.model.values()))
         for found in taken:
             assert self.model[found.topic, found.partition].pop(0) == found.offset
         if count >= len(waiting) * TURN:
             assert {(found.topic, found.partition) for found in taken} == waiting
 
+    @rule(max_bytes=st.integers(1, 200))
+    def take_bytes(self, max_bytes: int) -> None:
+        before = self.buffers.bytes
+        taken = self.buffers.take(1 << 40, max_bytes)
+        sizes_taken = [1 + found.offset % 3 for found in taken]
+        assert sum(sizes_taken) >= min(before, max_bytes)
+        assert sum(sizes_taken[:-1]) < max_bytes
+        for found in taken:
+            assert self.model[found.topic, found.partition].pop(0) == found.offset
+
     @invariant()
     def counted(self) -> None:
-        assert len(self.buffers) == sum(len(offsets) for offsets in self.model.values())
+        offsets = [offset for offsets in self.model.values() for offset in offsets]
+        assert len(self.buffers) == len(offsets)
+        assert self.buffers.bytes == sum(1 + offset % 3 for offset in offsets)
 
 
 TestBuffers = BufferMachine.TestCase
