@@ -77,9 +77,12 @@ class Partition:
         for instance_id in list(self.state.known_instances()):
             self._forget_if_gone(instance_id)
 
+    def time_of(self, timestamp_ms: int, now_ms: int) -> int:
+        """When a command stood in its topic: not in the future, and not before those in front of it."""
+        return self.state.passed(min(timestamp_ms, now_ms) if timestamp_ms > 0 else now_ms)
+
     def command(self, arrival: Arrival, now_ms: int) -> None:
         """A command was read, on the right partition."""
-        self.state.passed(min(arrival.timestamp_ms, now_ms))
         match decide(self.state, arrival, now_ms, self._policy):
             case Repeat(seen):
                 self._records.append(self._writer.repeated(seen.result))

@@ -196,7 +196,7 @@ class LimiterProcessor:
                 record.value,
                 record.partition,
                 record.offset,
-                record.timestamp_ms,
+                partition.time_of(record.timestamp_ms, now_ms),
                 digest_of(instance_id, command["command_id"]),
                 bytes.fromhex(self._codec.command_hash(command)),
                 trace.decode("ascii")

@@ -145,9 +145,13 @@ class State:
         if self._counters.pop(instance_id, None) is not None:
             self._changes[items.counters_key(instance_id)] = None
 
-    def passed(self, time_ms: int) -> None:
-        """The commands read stood as late as this; only that ages what was seen, so a backlog forgets nothing."""
+    def passed(self, time_ms: int) -> int:
+        """The commands read stood as late as this; only that ages what was seen, so a backlog forgets nothing.
+
+        Gives the latest time so far: the time of a command never goes back, whatever its record says.
+        """
         self._time_ms = max(self._time_ms, time_ms)
+        return self._time_ms
 
     def forget_old(self, limit: int) -> int:
         """Forget up to `limit` commands of days whose last command is 72 hours old; returns how many."""
@@ -177,7 +181,9 @@ class State:
             if value is None:
                 self._store.drop_seen(day, digest)
             else:
-                self._store.put_seen(digest, items.unpack_seen(value))
+                seen = items.unpack_seen(value)
+                self._store.put_seen(digest, seen)
+                self.passed(seen.timestamp_ms)
         elif kind == items.HELD:
             if name in self._instance_of:
                 self._drop_held(name)

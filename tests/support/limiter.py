@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,11 @@ class Bench:
         self.files += 1
         state = State(Store(self.folder / f"{self.files}.sqlite"), self.instances)
         return Partition(0, state, CODEC, Writer(CODEC), self.policy, lambda outcome: self.decisions.update([outcome]))
+
+    def command(self, arrived: Arrival, now_ms: int) -> None:
+        """As the processor does it: the time of a command is settled when it is read."""
+        at = self.partition.time_of(arrived.timestamp_ms, now_ms)
+        self.partition.command(replace(arrived, timestamp_ms=at), now_ms)
 
     def take(self) -> list[OutRecord]:
         """Commit: what was written since the last time."""

@@ -101,7 +101,7 @@ class Limiter(RuleBasedStateMachine):
 
     def produce(self, body: dict[str, Any], avro: bool) -> list[OutRecord]:
         value = as_avro(body) if avro else as_json(body)
-        self.bench.partition.command(arrival(value, self.offset, self.now), self.now)
+        self.bench.command(arrival(value, self.offset, self.now), self.now)
         self.offset += 1
         return self.commit()
 
@@ -348,7 +348,7 @@ class Limiter(RuleBasedStateMachine):
         if key in self.known:
             return
         body = command(key[1], instance)
-        self.bench.partition.command(arrival(as_json(body), self.offset, self.now), self.now)
+        self.bench.command(arrival(as_json(body), self.offset, self.now), self.now)
         lost = results(self.bench.partition.take())
         self.bench.restart(self.offset, self.now)
         facts = self.facts(instance)

@@ -65,7 +65,7 @@ def record_of(body: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_thousand_and_first_command_is_refused_with_a_time(bench: Bench) -> None:
     for n in range(1_001):
-        bench.partition.command(arrival(as_json(command(f"c{n}")), n), T0)
+        bench.command(arrival(as_json(command(f"c{n}")), n), T0)
     told = results(bench.take())
     assert [r["state"] for r in told[:1_000]] == ["delayed"] * 1_000
     last = told[1_000]
@@ -76,15 +76,15 @@ def test_the_thousand_and_first_command_is_refused_with_a_time(bench: Bench) -> 
 
 def test_a_wait_beyond_a_day_is_refused_with_a_time(bench: Bench) -> None:
     late = T0 + 24 * 3_600_000
-    bench.partition.command(arrival(as_json(command("c1", not_before=late + 1)), 0), T0)
-    bench.partition.command(arrival(as_json(command("c2", not_before=late - 1)), 1), T0)
+    bench.command(arrival(as_json(command("c1", not_before=late + 1)), 0), T0)
+    bench.command(arrival(as_json(command("c2", not_before=late - 1)), 1), T0)
     first, second = results(bench.take())
     assert (first["state"], first["retry_at"]) == ("rejected", T0 + 1)
     assert (second["state"], second["until"]) == ("delayed", late - 1)
 
 
 def test_held_for_a_day_without_an_expiry_ends_as_expired(bench: Bench) -> None:
-    bench.partition.command(arrival(as_json(command("c1")), 0), T0)
+    bench.command(arrival(as_json(command("c1")), 0), T0)
     bench.partition.tick(T0 + 24 * 3_600_000 - 1)
     assert [r["state"] for r in results(bench.take())] == ["delayed"]
     bench.partition.tick(T0 + 24 * 3_600_000)
@@ -93,7 +93,7 @@ def test_held_for_a_day_without_an_expiry_ends_as_expired(bench: Bench) -> None:
 
 def test_many_releases_are_spread_over_calls(bench: Bench) -> None:
     for n in range(900):
-        bench.partition.command(arrival(as_json(command(f"c{n}")), n), T0)
+        bench.command(arrival(as_json(command(f"c{n}")), n), T0)
     online(bench)
     bench.take()
     counts = []
@@ -107,7 +107,7 @@ def test_what_needs_no_pace_does_not_overtake_what_does(bench: Bench) -> None:
     bench.instances.known["sales-1"] = Facts(7, "online")
     online(bench)
     for n, kind in enumerate(["send", "send", "typing"]):
-        bench.partition.command(arrival(as_json(command(f"c{n}", type_=kind)), n), T0)
+        bench.command(arrival(as_json(command(f"c{n}", type_=kind)), n), T0)
     assert [a["command_id"] for a in admitted(bench.take())] == ["c0"]
     bench.partition.tick(T0 + bench.policy.interval_ms)
     assert [a["command_id"] for a in admitted(bench.take())] == ["c1", "c2"]
@@ -126,12 +126,12 @@ def test_online_of_the_new_generation_may_come_before_its_instance(bench: Bench)
     bench.partition.session(session_event("sales-1", 9, "online"), T0)
     assert not bench.partition.state.online("sales-1", 7)
     bench.instances.known["sales-1"] = Facts(9, "online", "off")
-    bench.partition.command(arrival(as_json(command("c1")), 0), T0)
+    bench.command(arrival(as_json(command("c1")), 0), T0)
     assert len(admitted(bench.take())) == 1
 
 
 def test_a_recreated_instance_does_not_get_its_predecessors_commands(bench: Bench) -> None:
-    bench.partition.command(arrival(as_json(command("c1")), 0), T0)
+    bench.command(arrival(as_json(command("c1")), 0), T0)
     bench.instances.known["sales-1"] = Facts(9, "online", "off")
     bench.partition.instance_changed("sales-1", T0)
     bench.partition.tick(T0)
@@ -141,7 +141,7 @@ def test_a_recreated_instance_does_not_get_its_predecessors_commands(bench: Benc
 def test_waiting_for_an_instance_survives_a_restart(bench: Bench) -> None:
     """The command belongs to the instance that came, also when the process ends between."""
     bench.instances.known.clear()
-    bench.partition.command(arrival(as_json(command("c1")), 0), T0)
+    bench.command(arrival(as_json(command("c1")), 0), T0)
     bench.instances.known["sales-1"] = Facts(9, "online", "off")
     bench.partition.instance_changed("sales-1", T0)
     bench.partition.tick(T0)
@@ -159,23 +159,23 @@ def test_the_same_record_read_again_is_no_duplicate(bench: Bench) -> None:
     online(bench)
     bench.take()
     for _ in range(2):
-        bench.partition.command(arrival(as_json(command("c1")), 5), T0)
+        bench.command(arrival(as_json(command("c1")), 5), T0)
         assert [r.topic for r in bench.take()] == ["commands.admitted", "results", "limits"]
-    bench.partition.command(arrival(as_json(command("c1")), 6), T0)
+    bench.command(arrival(as_json(command("c1")), 6), T0)
     assert [r.topic for r in bench.take()] == ["results"]
 
 
 def test_seen_commands_are_forgotten_by_days_and_only_by_the_time_of_commands(bench: Bench) -> None:
     online(bench)
-    bench.partition.command(arrival(as_json(command("old")), 0, T0), T0)
+    bench.command(arrival(as_json(command("old")), 0, T0), T0)
     bench.take()
     end = (T0 // DAY_MS + 1) * DAY_MS + SEEN_MS
     bench.partition.tick(end * 2)
     assert bench.partition.state.seen(digest_of("sales-1", "old")) is not None
-    bench.partition.command(arrival(as_json(command("near")), 1, end - 1), end)
+    bench.command(arrival(as_json(command("near")), 1, end - 1), end)
     bench.partition.tick(end)
     assert bench.partition.state.seen(digest_of("sales-1", "old")) is not None
-    bench.partition.command(arrival(as_json(command("new")), 2, end), end)
+    bench.command(arrival(as_json(command("new")), 2, end), end)
     bench.partition.tick(end)
     assert bench.partition.state.seen(digest_of("sales-1", "old")) is None
     assert (seen_key(T0 // DAY_MS, digest_of("sales-1", "old")), None) in [
@@ -184,15 +184,15 @@ def test_seen_commands_are_forgotten_by_days_and_only_by_the_time_of_commands(be
 
 
 def test_a_timestamp_of_the_future_forgets_nothing(bench: Bench) -> None:
-    bench.partition.command(arrival(as_json(command("old")), 0, T0), T0)
-    bench.partition.command(arrival(as_json(command("odd")), 1, T0 * 2), T0)
+    bench.command(arrival(as_json(command("old")), 0, T0), T0)
+    bench.command(arrival(as_json(command("odd")), 1, T0 * 2), T0)
     bench.partition.tick(T0)
     assert bench.partition.state.seen(digest_of("sales-1", "old")) is not None
 
 
 def test_commands_at_or_above_the_position_are_forgotten_at_start(bench: Bench) -> None:
     for n in range(3):
-        bench.partition.command(arrival(as_json(command(f"c{n}")), n), T0)
+        bench.command(arrival(as_json(command(f"c{n}")), n), T0)
     bench.take()
     bench.restart(1, T0)
     state = bench.partition.state
@@ -207,7 +207,7 @@ def test_commands_at_or_above_the_position_are_forgotten_at_start(bench: Bench) 
 
 def test_only_the_commands_own_final_is_stored(bench: Bench) -> None:
     online(bench)
-    bench.partition.command(arrival(as_json(command("c1")), 0), T0)
+    bench.command(arrival(as_json(command("c1")), 0), T0)
     (own,) = results(bench.take())
     final = {**own, "state": "sent", "final": True, "revision": 103}
     for other in (

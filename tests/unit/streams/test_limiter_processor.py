@@ -158,6 +158,19 @@ def test_an_unreadable_instance_keeps_what_was_known(processor: LimiterProcessor
     assert len(admitted(records(batch))) == 1
 
 
+@pytest.mark.parametrize("timestamp_ms", [-1, 0, 2**62])
+def test_odd_timestamps_forget_nothing(processor: LimiterProcessor, timestamp_ms: int) -> None:
+    """Where the topic does not stamp its records, a producer's clock decides nothing about what is remembered."""
+    online(processor)
+    values = [as_json(command(name)) for name in ("odd", "c1", "odd", "c1")]
+    times = [timestamp_ms, T0, timestamp_ms, T0]
+    for offset, (value, at) in enumerate(zip(values, times, strict=True)):
+        record = InRecord("commands", HOME, offset, at, b"sales-1", value)
+        told = results(records(processor.collect([record], T0 + 500 * offset)))
+        assert [r["state"] for r in told] == ["admitted"]
+    assert processor.collect([], T0 + 60_000).get(HOME) is None
+
+
 def test_limits_of_the_instance_are_followed(processor: LimiterProcessor) -> None:
     online(processor)
     processor.table(incoming("instances", instance(limits={"mode": "off", "overrides": {}}), 1))
