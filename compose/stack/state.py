@@ -48,7 +48,7 @@ class StackState:
 
     @property
     def ready(self) -> bool:
-        return all(part.ready for part in self.components)
+        return bool(self.components) and all(part.ready for part in self.components)
 
     def component(self, name: str) -> ComponentState:
         for part in self.components:
@@ -90,7 +90,7 @@ class StackFiles:
             yield
 
     def running(self) -> StackState | None:
-        """The state of the stack that runs here now."""
+        """The state of the stack that runs here now, without components while it only begins to start."""
         try:
             with self._lock.open() as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -98,7 +98,12 @@ class StackFiles:
         except FileNotFoundError:
             return None
         except BlockingIOError:
-            return self.last_state()
+            return self._state_of(int(self._lock.read_text() or 0))
+
+    def _state_of(self, pid: int) -> StackState:
+        """What that supervisor has written; nothing known yet if the file is its predecessor's."""
+        state = self.last_state()
+        return state if state and state.pid == pid else StackState(pid, 0, False, {}, [])
 
     def last_state(self) -> StackState | None:
         """What was last written, by a stack that may be gone."""

@@ -54,7 +54,7 @@ def _component(part: ComponentState) -> dict[str, Any]:
 
 
 def _lag_or_nothing(state: StackState, settings: Settings) -> list[dict[str, Any]]:
-    if state.component("kafka").state not in (State.READY, State.EXTERNAL):
+    if not any(part.name == "kafka" and part.ready for part in state.components):
         return []
     try:
         return group_lags(KafkaClients(settings.kafka, "wharf-status").admin(), settings.kafka.prefix)

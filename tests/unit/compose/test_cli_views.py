@@ -94,6 +94,11 @@ def test_any_text_is_a_start_or_an_error_that_names_the_option(text: str) -> Non
         ),
         ("events.session", {"envelope": ENVELOPE, "kind": "k", "state": "failed", "reason": "why"}, "failed: why"),
         (
+            "events.session",
+            {"envelope": ENVELOPE, "kind": "session.restart_required", "state": "unknown"},
+            "restart_required",
+        ),
+        (
             "results",
             {"result_id": "r", "instance_id": "i", "command_id": "c-1", "revision": 1, "final": True, "state": "failed",
              "occurred_at": 1, "error": {"code": "wa.invalid", "message": "no"}},

@@ -124,7 +124,7 @@ def test_an_address_elsewhere_needs_external(tmp_path: Path) -> None:
 def test_commands_find_the_running_stack(tmp_path: Path) -> None:
     files = StackFiles(tmp_path / "data")
     environ = {"WHARF_DATA_DIR": "data"}
-    state = StackState(1, 2, False, {"WHARF_KAFKA__BOOTSTRAP": "127.0.0.1:29999"}, [])
+    state = StackState(os.getpid(), 2, False, {"WHARF_KAFKA__BOOTSTRAP": "127.0.0.1:29999"}, [])
     with files.locked():
         files.write_state(state)
         attached = lifecycle.load_attached_settings(environ, tmp_path)
@@ -132,6 +132,15 @@ def test_commands_find_the_running_stack(tmp_path: Path) -> None:
     assert attached.kafka.bootstrap == "127.0.0.1:29999"
     assert chosen.kafka.bootstrap == "other:1"
     assert lifecycle.load_attached_settings(environ, tmp_path).kafka.bootstrap == "127.0.0.1:9092"
+
+
+def test_a_stack_that_begins_to_start_does_not_show_its_predecessors_state(tmp_path: Path) -> None:
+    files = StackFiles(tmp_path)
+    files.write_state(StackState(os.getpid() + 1, 8, False, {}, [ComponentState("kafka", State.READY)]))
+    with files.locked():
+        running = files.running()
+        assert running is not None
+        assert (running.pid, running.components, running.ready) == (os.getpid(), [], False)
 
 
 def test_state_survives_writing_and_reading(tmp_path: Path) -> None:
