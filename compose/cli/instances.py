@@ -136,7 +136,7 @@ def logout(name: Name, timeout: Timeout = 60.0, data: Data = None, json: Json = 
     if final["state"] not in GOOD:
         raise failure(final)
     if not json:
-        stdout().print(f"{name} is logged out; next: wharf instances pair {name}, or wharf instances remove {name}")
+        stdout().print(f"{name} is logged out; next: wharf instances pair {name}, or remove {name}", soft_wrap=True)
 
 
 def remove(

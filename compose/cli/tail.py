@@ -143,7 +143,8 @@ def _status(value: dict[str, Any]) -> str:
 
 
 def _session(value: dict[str, Any]) -> str:
-    return f"{value['state']}{': ' + value['reason'] if value['reason'] else ''}"
+    what = value["kind"].removeprefix("session.") if value["state"] == "unknown" else value["state"]
+    return f"{what}{': ' + value['reason'] if value['reason'] else ''}"
 
 
 def _result(value: dict[str, Any]) -> str:
