@@ -32,7 +32,7 @@ const (
 	bob     = "491700000002"
 	company = "491700000009"
 	// patience is how long a condition may take to become true.
-	patience = 15 * time.Second
+	patience = 60 * time.Second
 )
 
 func start(t *testing.T, data string) *sim.Simulator {

@@ -142,9 +142,13 @@ func (s *Simulator) serve() {
 // trustRoot points whatsmeow in this process to the simulator's root; the library has this as a package variable.
 func trustRoot(root [32]byte) {
 	whatsmeow.WACertPubKey = root
+	quiet()
+}
+
+var quiet = sync.OnceFunc(func() {
 	var silent signallog.Loggable = silentSignal{}
 	signallog.Setup(&silent)
-}
+})
 
 // silentSignal keeps libsignal, which logs to standard output, quiet: what matters comes back as errors.
 type silentSignal struct{}

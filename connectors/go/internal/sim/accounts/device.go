@@ -128,6 +128,7 @@ func (d *Directory) AddPreKeys(dev *Device, added []PreKey) {
 	}
 	for _, k := range added {
 		if !known[string(k.ID)] {
+			known[string(k.ID)] = true
 			dev.preKeys = append(dev.preKeys, k)
 			d.db.Put(bucketPreKeys, preKeyKey(dev, k.ID), k.Key)
 		}

@@ -162,7 +162,7 @@ func TestContactsThroughTheInterface(t *testing.T) {
 
 func (a *api) await(what string, condition func() bool) {
 	a.t.Helper()
-	deadline := time.NewTimer(15 * time.Second)
+	deadline := time.NewTimer(60 * time.Second)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

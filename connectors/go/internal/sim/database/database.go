@@ -19,7 +19,7 @@ const (
 	fileName = "simulator.db"
 	fileMode = 0o600
 	// lockWait is how long a start waits for another process to let go of the file.
-	lockWait = 3 * time.Second
+	lockWait = time.Second
 	// pause lets changes gather between two commits: each costs about 0.1 ms, whatever its size.
 	pause = 2 * time.Millisecond
 )
