@@ -28,6 +28,7 @@ from core.telemetry.metrics import BUILD_INFO, Metrics
 from schemas.codec import open_codec
 
 COMPONENT = "connector"
+_HOST_LOG = {"debug": "debug", "info": "info", "warning": "warn", "error": "error"}
 EXIT_SETTINGS, EXIT_STATE, EXIT_FENCED = 2, 3, 4
 # What the connector writes and reads: their registration is checked at the start.
 _TOPICS = (
@@ -61,7 +62,7 @@ def run(settings: Settings) -> int:
     driver = WhatsmeowDriver(
         HostOptions(
             settings.connector.host_binary,
-            arguments=faults.host_arguments,
+            arguments=("--log-level", _HOST_LOG[telemetry.log_level], *faults.host_arguments),
             crash_at=faults.host_crash_at,
             verbose=telemetry.log_level == "debug",
         ),

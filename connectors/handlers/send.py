@@ -13,6 +13,7 @@ from connectors.sends import MESSAGES, Told
 from connectors.session import Session
 from core.ids import message_event_id, status_event_id
 from core.jid import parse_jid
+from core.telemetry.metrics import OUTBOUND_SECONDS
 
 _OUTCOME = pb.SendFinished.Outcome
 # Kind of the message event and type of its content, by command type.
@@ -59,6 +60,8 @@ def conclude(
     command = told.command
     if command.type not in MESSAGES or command.message_id is None:
         return
+    if told.state == "sent":
+        session.metrics.histogram(OUTBOUND_SECONDS).observe(max(0, now_ms - command.admitted_at) / 1000)
     chat = command.chat or command.lane
     identity = chat_identity(chat, command.names)
     if told.state == "sent":

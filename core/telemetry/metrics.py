@@ -114,6 +114,11 @@ QUEUED_COMMANDS: Final = GaugeName("wharf_queued_commands", "Commands without a 
 HOST_BACKLOG_BYTES: Final = GaugeName("wharf_host_backlog_bytes", "Bytes from the host not yet committed.")
 # Restarts of the session host seen by this connector.
 HOST_RESTARTS: Final = CounterName("wharf_host_restarts_total", "Session host restarts.")
+# What the host says of itself every 5 s. kind: real or simulated.
+HOST_RSS_BYTES: Final = GaugeName("wharf_host_rss_bytes", "Memory of the session host.", ("kind",))
+HOST_CPU_SECONDS: Final = GaugeName("wharf_host_cpu_seconds", "Processor time of the session host.", ("kind",))
+HOST_FRAMES_HELD: Final = GaugeName("wharf_host_frames_held", "Frames waiting for a commit.", ("kind",))
+HOST_UNDECRYPTABLE: Final = GaugeName("wharf_host_undecryptable", "Messages the host could not decrypt.", ("kind",))
 
 
 class Metrics:

@@ -157,10 +157,23 @@ def test_connector_dies_at_a_placed_point(stack: ConnectorStack, faults: dict[st
     load.check()
 
 
-@pytest.mark.parametrize("point", ["after_ratchet", "before_journal", "after_durable", "after_sending", "after_wire"])
-def test_host_dies_at_a_placed_point(stack: ConnectorStack, point: str) -> None:
+@pytest.mark.parametrize(
+    ("point", "passage"),
+    [
+        ("after_ratchet", 4),
+        ("after_undecryptable_ack", 1),
+        ("before_journal", 4),
+        ("after_durable", 4),
+        ("after_sending", 4),
+        ("after_wire", 4),
+    ],
+)
+def test_host_dies_at_a_placed_point(stack: ConnectorStack, point: str, passage: int) -> None:
     stack.connector.kill()
-    connector = stack.start({"host": {"crash_at": [[point, 4]]}})
+    connector = stack.start({"host": {"crash_at": [[point, passage]]}})
+    if point == "after_undecryptable_ack":
+        for phone in PHONES.values():
+            stack.simulator.call("POST", f"/v1/phones/{phone}/faults", corrupt=2)
     load = Load(stack, f"host-{point}")
     load.add(5)
     wait_until(

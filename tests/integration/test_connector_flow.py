@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -126,6 +127,17 @@ def test_stopped_and_online_again(stack: ConnectorStack) -> None:
     stack.instance(NAME, "online", version=3)
     stack.wait_state(NAME, "online")
     wait_until(lambda: message_id in stack.in_counts(NAME), 30, "the message waited for us")
+
+
+def test_an_orderly_stop_is_quick_and_takes_the_host_along(stack: ConnectorStack) -> None:
+    host = stack.host_pid()
+    code, seconds = stack.connector.stop()
+    assert code == 0
+    assert seconds < 5
+    with pytest.raises(ProcessLookupError):
+        os.kill(host, 0)
+    stack.start()
+    stack.wait_state(NAME, "online")
 
 
 def test_logout_ends_as_done_and_the_state_is_archived(stack: ConnectorStack) -> None:

@@ -21,7 +21,14 @@ from connectors.drivers.whatsmeow.process import HostProcess
 from core.clock import Clock
 from core.settings import SimulatorSettings
 from core.telemetry.logs import get_logger
-from core.telemetry.metrics import HOST_RESTARTS, Metrics
+from core.telemetry.metrics import (
+    HOST_CPU_SECONDS,
+    HOST_FRAMES_HELD,
+    HOST_RESTARTS,
+    HOST_RSS_BYTES,
+    HOST_UNDECRYPTABLE,
+    Metrics,
+)
 
 PROTOCOL_VERSION = 1
 CREDIT_BYTES = 32 * 1024 * 1024
@@ -55,7 +62,6 @@ class _Host:
     failures: int = 0
     starting: bool = False
     detail: str = "not needed yet"
-    stats: pb.HostStats | None = None
 
 
 class WhatsmeowDriver:
@@ -235,7 +241,17 @@ class WhatsmeowDriver:
             elif body == "hello_reply":
                 self._on_hello(host, message.hello_reply)
             elif body == "stats":
-                host.stats = message.stats
+                self._measure(host, message.stats)
+
+    def _measure(self, host: _Host, stats: pb.HostStats) -> None:
+        kind = _kind(host.simulated)
+        for name, value in (
+            (HOST_RSS_BYTES, stats.rss_bytes),
+            (HOST_CPU_SECONDS, stats.cpu_ms / 1000),
+            (HOST_FRAMES_HELD, stats.frames_held),
+            (HOST_UNDECRYPTABLE, stats.undecryptable),
+        ):
+            self._metrics.gauge(name).labels(kind=kind).set(value)
 
     def _on_hello(self, host: _Host, reply: pb.HelloReply) -> None:
         if reply.error or reply.protocol_version != PROTOCOL_VERSION:

@@ -8,6 +8,7 @@ import pytest
 
 from connectors.drivers.whatsmeow import host_pb2 as pb
 from connectors.sends import DAY_MS
+from core.security.keyring import Keyring
 from tests.support.connector import (
     INSTANCE,
     PARTITION,
@@ -484,6 +485,24 @@ def test_nothing_readable_stands_in_the_state(online: Rig) -> None:
     blob = b"".join(key + value for key, value in online.state().items())
     for word in (b"secret words", b"491511234567", b"ratchet", b"session/", b"c1"):
         assert word not in blob.replace(INSTANCE.encode(), b"") or word == b"c1"
+
+
+def test_a_rotation_wraps_the_data_key_anew_once(online: Rig) -> None:
+    def wrapped() -> list[bytes | None]:
+        return [each.value for each in online.log if each.topic == "sessions" and (each.key or b"").endswith(b"\x00dk")]
+
+    assert len(wrapped()) == 1
+    online.keyring = Keyring({"kek-2": bytes(range(32)), "kek-1": bytes(32)}, bytes(range(32)))
+    online.start()
+    online.online()
+    online.instance(version=2, data_key_rotation="r1")
+    online.settle()
+    online.start()
+    online.online()
+    assert [b"kek-1" in (each or b"") for each in wrapped()] == [True, False]
+    online.driver.entry(message("M9"), changes=[("session/88", b"later")])
+    online.turn()
+    assert "session/88" in names_of(online)
 
 
 def names_of(rig: Rig) -> set[str]:
