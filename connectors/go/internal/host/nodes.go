@@ -237,6 +237,7 @@ func (s *session) reportLost(st *stanza, opened uint64) {
 // ackPeerMessage ends the wait of a peer message: whatsmeow sends it inside the handler of a node and would wait there for
 // an ack that may lie behind a thousand unread nodes. Nothing depends on that ack.
 func (s *session) ackPeerMessage(node *waBinary.Node) {
+	//lint:ignore SA1019 there is no other way to end the wait
 	s.client.Load().DangerousInternals().ReceiveResponse(context.Background(), &waBinary.Node{
 		Tag: "ack", Attrs: waBinary.Attrs{"id": attr(node, "id"), "class": "message"},
 	})

@@ -198,6 +198,7 @@ func (q *sender) resume(c *hostpb.Send, stanza []byte) outcome {
 		return outcome{result: hostpb.SendFinished_NO_ACK, kind: "client", err: err}
 	}
 	cur, ctx := q.begin(c, resuming)
+	//lint:ignore SA1019 there is no other way to send a stored stanza
 	internals := s.client.Load().DangerousInternals()
 	reply := internals.WaitResponse(c.MessageId)
 	if err := internals.SendNode(ctx, *node); err != nil {

@@ -43,7 +43,6 @@ type session struct {
 	online       atomic.Bool
 	offlineSync  atomic.Bool  // between OfflineSyncPreview and OfflineSyncCompleted
 	handlerSince atomic.Int64 // unix ms, 0: no handler of ours runs
-	wasHeld      atomic.Int64
 
 	mu       sync.Mutex
 	restored []signalstore.Item

@@ -34,7 +34,11 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	hostBinary = filepath.Join(dir, "wharf-host")
-	build := exec.Command("go", "build", "-o", hostBinary, "wharf/connectors/cmd/wharf-host")
+	args := []string{"build", "-o", hostBinary}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	build := exec.Command("go", append(args, "wharf/connectors/cmd/wharf-host")...)
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "building the host:", err)
@@ -48,7 +52,7 @@ type connector struct {
 	t      *testing.T
 	sim    *sim.Simulator
 	mutant string
-	args   []string
+	take   func(*hostpb.FromHost, int) // what is done with a message and its size
 
 	mu       sync.Mutex
 	cond     *sync.Cond
@@ -69,6 +73,7 @@ type connector struct {
 func newConnector(t *testing.T, s *sim.Simulator) *connector {
 	c := &connector{t: t, sim: s, items: map[string][]byte{}}
 	c.cond = sync.NewCond(&c.mu)
+	c.take = c.receive
 	t.Cleanup(c.kill)
 	return c
 }
@@ -86,7 +91,7 @@ func (c *connector) start() {
 		c.t.Fatal(err)
 	}
 	ours.Close()
-	args := append([]string{"--allow-crash", "--log-level", "warn"}, c.args...)
+	args := []string{"--allow-crash", "--log-level", "warn"}
 	if c.mutant != "" {
 		args = append(args, "--mutant", c.mutant)
 	}
@@ -110,7 +115,7 @@ func (c *connector) start() {
 		ProtocolVersion: 1, CreditBytes: 1 << 20, AckTimeoutMs: 1500, HandlerLimitMs: 5000,
 		Simulator: &hostpb.Simulator{Address: info.WhatsAppAddress, RootPublicKey: root, TlsCaPem: info.TLSCAPEM},
 	}}})
-	go c.read(conn, cmd, gone)
+	go c.read(conn, cmd, gone, c.take)
 }
 
 type logWriter struct{ t *testing.T }
@@ -120,7 +125,7 @@ func (w logWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (c *connector) read(conn net.Conn, cmd *exec.Cmd, gone chan struct{}) {
+func (c *connector) read(conn net.Conn, cmd *exec.Cmd, gone chan struct{}, take func(*hostpb.FromHost, int)) {
 	defer func() {
 		_ = cmd.Wait()
 		c.mu.Lock()
@@ -142,11 +147,12 @@ func (c *connector) read(conn net.Conn, cmd *exec.Cmd, gone chan struct{}) {
 			c.t.Errorf("from host: %v", err)
 			return
 		}
-		c.take(m, len(b))
+		take(m, len(b))
 	}
 }
 
-func (c *connector) take(m *hostpb.FromHost, size int) {
+// receive is the usual take.
+func (c *connector) receive(m *hostpb.FromHost, size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.cond.Broadcast()

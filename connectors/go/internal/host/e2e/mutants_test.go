@@ -76,12 +76,10 @@ func lostUndecryptable(t *testing.T, c *connector, her *contacts.Contact) []stri
 	return nil
 }
 
-// Killed while received messages are not committed yet.
-func lostUncommitted(t *testing.T, c *connector, her *contacts.Contact) []string {
-	c.hold()
-	flood := contacts.Flood{To: us, Count: 5, Prefix: "IN"}
-	her.Flood(t.Context(), flood)
-	c.await("entries", func() bool {
+// awaitHeld waits until as many messages are in entries that are not committed.
+func (c *connector) awaitHeld(messages int) {
+	c.t.Helper()
+	c.await("uncommitted messages", func() bool {
 		n := 0
 		for _, e := range c.waiting {
 			for _, ev := range e.Events {
@@ -90,8 +88,16 @@ func lostUncommitted(t *testing.T, c *connector, her *contacts.Contact) []string
 				}
 			}
 		}
-		return n == flood.Count
+		return n == messages
 	})
+}
+
+// Killed while received messages are not committed yet.
+func lostUncommitted(t *testing.T, c *connector, her *contacts.Contact) []string {
+	c.hold()
+	flood := contacts.Flood{To: us, Count: 5, Prefix: "IN"}
+	her.Flood(t.Context(), flood)
+	c.awaitHeld(flood.Count)
 	c.restart()
 	return c.problems(flood.IDs(), settled)
 }
@@ -135,7 +141,7 @@ func failedCommit(t *testing.T, c *connector, her *contacts.Contact) []string {
 	c.hold()
 	flood := contacts.Flood{To: us, Count: 5, Prefix: "IN"}
 	her.Flood(t.Context(), flood)
-	c.await("entries", func() bool { return len(c.waiting) > 0 })
+	c.awaitHeld(flood.Count)
 	c.reopen()
 	return c.problems(flood.IDs(), settled)
 }
