@@ -41,8 +41,8 @@ def _kafka(with_java: java.Java) -> None:
         progress.skipped("Kafka", "up to date")
     else:
         with progress.step("Kafka") as step:
-            step.note("resolving and fetching its jars")
-            kafka.install()
+            step.note("resolving its jars")
+            kafka.install(step.note)
             step.result = f"{len(kafka.read_lock())} jars, as kafka.lock names them"
     # Imported here: it needs librdkafka, which takes longer to load than everything else here.
     from compose.toolchain import kafka_archive

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +58,9 @@ def is_installed() -> bool:
     return stamps.is_done(_STAMP, stamps.digest([LOCK])) and all((LIBS / jar.filename).is_file() for jar in read_lock())
 
 
-def install() -> None:
+def install(tell: Callable[[str], None] = lambda _text: None) -> None:
     """Resolve, verify, then put in place: a half-done download is never used."""
-    jars = _resolve()
+    jars = [jar.path for jar in _resolve(tell)]
     wrong = differences(read_lock(), {jar.name: _sha256(jar) for jar in jars})
     if wrong:
         raise JarMismatchError("Kafka's jars are not those of kafka.lock: " + "; ".join(wrong))
@@ -73,30 +73,29 @@ def install() -> None:
 
 def write_lock() -> None:
     """Make the lock anew from what resolves now (a maintainer's step: `python -m compose.toolchain lock-kafka`)."""
-    jars = {_sha256(jar): jar.name for jar in _resolve()}
-    resolved = tomllib.loads((_environment() / "jgo.lock.toml").read_text())
-    lines = [
-        f"{entry['groupId']}:{entry['artifactId']}:{entry['version']} {jars[entry['sha256']]} {entry['sha256']}"
-        for entry in resolved["dependencies"]
-        if entry["sha256"] in jars
-    ]
-    unnamed = jars.keys() - {entry["sha256"] for entry in resolved["dependencies"]}
-    if unnamed:
-        raise JarMismatchError(f"no coordinates for {sorted(jars[sha] for sha in unnamed)}")
+    lines = sorted(f"{jar.coordinates} {jar.path.name} {_sha256(jar.path)}" for jar in _resolve(lambda _text: None))
     header = f"# Kafka's jars, resolved from {ENDPOINT}\n# coordinates, file name, SHA-256\n"
-    LOCK.write_text(header + "\n".join(sorted(lines)) + "\n")
+    LOCK.write_text(header + "\n".join(lines) + "\n")
 
 
-def _environment() -> Path:
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    coordinates: str
+    path: Path
+
+
+def _resolve(tell: Callable[[str], None]) -> list[_Resolved]:
     # Imported here: resolving is rare and the import takes longer than the check that nothing is to do.
     import jgo
 
-    return Path(jgo.build(ENDPOINT, cache_dir=layout.BUILD / "cache" / "jgo").path)
-
-
-def _resolve() -> list[Path]:
-    path = _environment()
-    return sorted(jar for folder in ("jars", "modules") for jar in (path / folder).glob("*.jar"))
+    # Not jgo.build: it fetches a whole JDK of its own to tell modules from other jars, which nobody here asks.
+    artifacts = jgo.resolve(ENDPOINT)
+    found = []
+    for at, artifact in enumerate(artifacts, 1):
+        tell(f"{at}/{len(artifacts)} {artifact.filename}")
+        coordinates = f"{artifact.groupId}:{artifact.artifactId}:{artifact.version}"
+        found.append(_Resolved(coordinates, Path(artifact.resolve())))
+    return found
 
 
 def _sha256(path: Path) -> str:

@@ -41,6 +41,7 @@ def step(title: str) -> Iterator[Step]:
 def skipped(title: str, result: str) -> None:
     """A step whose result is there already."""
     sys.stdout.write(f"  ✓ {title}: {result}\n")
+    sys.stdout.flush()
 
 
 def _finish(mark: str, title: str, result: str, seconds: float) -> None:
