@@ -152,6 +152,7 @@ func TestNewDeviceIsWrittenToAtOnce(t *testing.T) {
 // unlink is the query of Client.Logout, without its changes to the client's store.
 func unlink(t *testing.T, c *client) {
 	t.Helper()
+	//lint:ignore SA1019 whatsmeow marks it as dangerous, which for a test of the server it is not
 	_, err := c.DangerousInternals().SendIQ(t.Context(), whatsmeow.DangerousInfoQuery{
 		Namespace: "md", Type: "set", To: types.ServerJID,
 		Content: []waBinary.Node{{Tag: "remove-companion-device", Attrs: waBinary.Attrs{"jid": c.Store.GetJID(), "reason": "user_initiated"}}},
@@ -231,6 +232,7 @@ func TestPreKeysAreRefilled(t *testing.T) {
 	}
 	device := types.NewADJID("100"+ann, types.LIDDomain, 1)
 	for range preKeys() - 3 {
+		//lint:ignore SA1019 whatsmeow marks it as dangerous, which for a test of the server it is not
 		_, err := c.DangerousInternals().FetchPreKeys(t.Context(), []types.JID{device})
 		check(t, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 const (
@@ -52,7 +53,7 @@ func Open(directory string) (*Database, error) {
 	}
 	path := filepath.Join(directory, fileName)
 	file, err := bbolt.Open(path, fileMode, &bbolt.Options{Timeout: lockWait, NoSync: true, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("%s is in use by another simulator: stop it or choose another --data", path)
 	}
 	if err != nil {

@@ -203,6 +203,7 @@ func (c *conn) onPairingAnswer(node *waBinary.Node) {
 	}
 	if text(node, "type") != "result" || child(node, "pair-device-sign") == nil {
 		p.confirm(ErrPairingRefused)
+		p.account, p.confirmed = nil, nil // another scan may do better
 		return
 	}
 	s.stats.query("pair-device-sign")
