@@ -247,7 +247,10 @@ def test_hold_sends_nothing_again_and_ends_as_unknown(online: Rig) -> None:
     online.start()
     online.online()
     assert online.results("c1") == ["queued", "sending", "unsettled"]
-    online.clock.advance(DAY_MS + 1)
+    online.clock.advance(DAY_MS // 2)
+    online.turn()
+    assert online.driver.sent == []
+    online.clock.advance(DAY_MS // 2 + 1)
     online.turn()
     assert online.driver.sent == []
     assert online.results("c1")[-1] == "unknown"
