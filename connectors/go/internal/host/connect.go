@@ -130,7 +130,7 @@ func (s *session) gated(conn net.Conn, err error) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := newGate(conn, s.journal, s.host.limits.heldBytes, s.overflow, s.host.switches.noOutputGate)
+	g := newGate(conn, s.journal, s.host.limits.heldBytes, s.overflow, s.flow.reset, s.host.switches.noOutputGate)
 	if old := s.gate.Swap(g); old != nil {
 		old.drop()
 	}

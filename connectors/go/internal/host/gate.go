@@ -18,7 +18,8 @@ type gate struct {
 	journal  *journal
 	limit    int
 	overflow func()
-	direct   bool // mutant: no output gate
+	dropped  func() // the connection is given up; what was read on it will not be answered
+	direct   bool   // mutant: no output gate
 
 	mu       sync.Mutex
 	queue    []held
@@ -37,8 +38,8 @@ type held struct {
 // tag is run around the writing of what it is attached to; both may be nil.
 type tag struct{ before, after func() }
 
-func newGate(conn net.Conn, j *journal, limit int, overflow func(), direct bool) *gate {
-	return &gate{Conn: conn, journal: j, limit: limit, overflow: overflow, direct: direct}
+func newGate(conn net.Conn, j *journal, limit int, overflow, dropped func(), direct bool) *gate {
+	return &gate{Conn: conn, journal: j, limit: limit, overflow: overflow, dropped: dropped, direct: direct}
 }
 
 // Write takes bytes; it returns before they have left.
@@ -141,10 +142,14 @@ func (g *gate) heldFrames() int {
 // drop closes the connection and forgets what was held.
 func (g *gate) drop() {
 	g.mu.Lock()
+	first := !g.closed
 	g.closed = true
 	g.queue, g.tags, g.bytes = nil, nil, 0
 	g.mu.Unlock()
 	_ = g.Conn.Close() // the connection is given up either way
+	if first {
+		g.dropped()
+	}
 }
 
 // Close closes the connection and forgets what was held.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.mau.fi/libsignal/signalerror"
+	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
 	"go.mau.fi/whatsmeow/types/events"
 
@@ -73,16 +74,39 @@ func (s *session) message(evt *events.Message) bool {
 	s.host.switches.pass("after_ratchet")
 	if evt.UnavailableRequestID != "" {
 		// The phone's copy of a message, dispatched from inside another one that is still open.
-		return s.journal.append(nil, s.inOrder(mapMessage(s.store, evt, s.settings.KeepRaw, s.log)))
+		return s.journal.append(nil, s.inOrder(mapMessage(s.store, evt, s.revealed(evt), s.settings.KeepRaw, s.log)))
 	}
 	if onlySenderKey(evt) {
 		s.inbound.dispatched(evt.Info.ID, false)
 		return s.journal.close(nil, nil)
 	}
-	mapped := s.inOrder(mapMessage(s.store, evt, s.settings.KeepRaw, s.log))
+	mapped := s.inOrder(mapMessage(s.store, evt, s.revealed(evt), s.settings.KeepRaw, s.log))
 	s.host.switches.pass("before_journal")
 	s.host.metrics.messages.WithLabelValues("in").Inc()
 	return s.journaled(evt.Info.ID, mapped)
+}
+
+// revealed decrypts what an edit or reaction encrypted with the secret of the message it is about; nil when that secret is
+// not known.
+func (s *session) revealed(evt *events.Message) *waE2E.Message {
+	c := s.client.Load()
+	var secret *waE2E.Message
+	var err error
+	switch {
+	case evt.Message.GetSecretEncryptedMessage() != nil:
+		secret, err = c.DecryptSecretEncryptedMessage(s.ctx, evt)
+	case evt.Message.GetEncReactionMessage() != nil:
+		var reaction *waE2E.ReactionMessage
+		reaction, err = c.DecryptReaction(s.ctx, evt)
+		secret = &waE2E.Message{ReactionMessage: reaction}
+	default:
+		return nil
+	}
+	if err != nil {
+		s.log.Info("secret part of a message cannot be read", "message", evt.Info.ID, "error", err)
+		return nil
+	}
+	return secret
 }
 
 // journaled appends the event of a message stanza: it is not open any more, and an answer that rests on it may leave.

@@ -41,15 +41,14 @@ type limits struct {
 }
 
 const (
-	defaultUnacked   = 1000
-	defaultHandler   = 10 * time.Second
-	defaultAck       = 10 * time.Second
-	defaultStarts    = 32
-	heldBytesLimit   = 8 << 20
-	pendingBudget    = 64 << 20
-	statsEvery       = 5 * time.Second
-	watchEvery       = time.Second
-	closeConnections = 2 * time.Second
+	defaultUnacked = 1000
+	defaultHandler = 10 * time.Second
+	defaultAck     = 10 * time.Second
+	defaultStarts  = 32
+	heldBytesLimit = 8 << 20
+	pendingBudget  = 64 << 20
+	statsEvery     = 5 * time.Second
+	watchEvery     = time.Second
 )
 
 // Host is the process's state.
@@ -171,11 +170,12 @@ func (h *Host) greet(hello *hostpb.Hello) error {
 	if err := h.configure(hello); err != nil {
 		reply.Error = err.Error()
 	}
-	h.link.tell(&hostpb.FromHost{Body: &hostpb.FromHost_HelloReply{HelloReply: reply}})
+	message := &hostpb.FromHost{Body: &hostpb.FromHost_HelloReply{HelloReply: reply}}
 	if reply.Error != "" {
-		time.Sleep(10 * linger) // the reply is written before the process ends
+		h.link.tellLast(message)
 		return errors.New(reply.Error)
 	}
+	h.link.tell(message)
 	h.hello = true
 	return nil
 }

@@ -311,7 +311,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func TestGate(t *testing.T) {
 	j := newJournal(1, func() {})
 	w := &wire{}
-	g := newGate(w, j, 100, func() {}, false)
+	g := newGate(w, j, 100, func() {}, func() {}, false)
 	write := func(s string) {
 		t.Helper()
 		if _, err := g.Write([]byte(s)); err != nil {
@@ -349,7 +349,7 @@ func TestGate(t *testing.T) {
 func TestGateOverflows(t *testing.T) {
 	j := newJournal(1, func() {})
 	over := 0
-	g := newGate(&wire{}, j, 4, func() { over++ }, false)
+	g := newGate(&wire{}, j, 4, func() { over++ }, func() {}, false)
 	j.append(nil, otherEvent("1"))
 	if _, err := g.Write([]byte("1234")); err != nil {
 		t.Fatal(err)
@@ -362,7 +362,7 @@ func TestGateOverflows(t *testing.T) {
 func TestGateDropsWithItsConnection(t *testing.T) {
 	j := newJournal(1, func() {})
 	w := &wire{}
-	g := newGate(w, j, 100, func() {}, false)
+	g := newGate(w, j, 100, func() {}, func() {}, false)
 	j.append(nil, otherEvent("1"))
 	if _, err := g.Write([]byte("held")); err != nil {
 		t.Fatal(err)

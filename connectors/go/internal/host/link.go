@@ -66,6 +66,14 @@ func (l *link) tell(m *hostpb.FromHost) {
 	l.poke()
 }
 
+// tellLast writes a message itself, before the process ends; nothing else was told yet.
+func (l *link) tellLast(m *hostpb.FromHost) {
+	frame, err := appendFrame(nil, m)
+	if err == nil {
+		_, _ = l.conn.Write(frame) // the process ends either way
+	}
+}
+
 func (l *link) addCredit(n uint64) {
 	l.mu.Lock()
 	l.credit += int64(n)

@@ -37,10 +37,26 @@ func (m contentMapper) content(received *waE2E.Message) (c *hostpb.Content) {
 		}
 	}()
 	c, inner := m.mapped(received, 0)
-	if m.keepRaw || !completeTypes[c.Type] {
+	if m.keepRaw || !completeTypes[c.Type] || inner.SecretEncryptedMessage != nil || inner.EncReactionMessage != nil {
 		c.Raw = rawOf(received, inner)
 	}
 	return c
+}
+
+// reveal adds what was encrypted with a message's secret: the new content of an edit, or a reaction.
+func (m contentMapper) reveal(c *hostpb.Content, secret *waE2E.Message) {
+	inner := m.content(secret)
+	switch {
+	case c.Type == "reaction":
+		c.Reaction = inner.Reaction
+	case inner.Type == "edit":
+		c.InnerType, c.Text, c.Context, c.Preview, c.EditedAtMs = inner.InnerType, inner.Text, inner.Context, inner.Preview, inner.EditedAtMs
+	default:
+		c.InnerType, c.Text, c.Context, c.Preview = inner.Type, inner.Text, inner.Context, inner.Preview
+	}
+	if completeTypes[c.Type] && (completeTypes[c.InnerType] || c.InnerType == "") && !m.keepRaw {
+		c.Raw = nil
+	}
 }
 
 // mapped gives the content and the message that holds it, without its wrappers.

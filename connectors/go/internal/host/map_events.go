@@ -94,7 +94,8 @@ func messageKey(info *types.MessageInfo) *hostpb.MessageKey {
 	}
 }
 
-func mapMessage(dir directory, evt *events.Message, keepRaw bool, log *slog.Logger) *hostpb.Event {
+// mapMessage maps a message; revealed is what its secret part holds, nil if there is none or it cannot be read.
+func mapMessage(dir directory, evt *events.Message, revealed *waE2E.Message, keepRaw bool, log *slog.Logger) *hostpb.Event {
 	info := &evt.Info
 	chat := place(&info.MessageSource)
 	mapper := contentMapper{
@@ -107,6 +108,9 @@ func mapMessage(dir directory, evt *events.Message, keepRaw bool, log *slog.Logg
 		PushName: info.PushName, OccurredAtMs: millis(info.Timestamp), StanzaType: info.Type, MediaType: info.MediaType,
 		Category: info.Category, Edit: string(info.Edit), RetryCount: uint32(max(evt.RetryCount, 0)),
 		UnavailableRequestId: evt.UnavailableRequestID, FromMe: info.IsFromMe, Content: mapper.content(exact(evt)),
+	}
+	if revealed != nil {
+		mapper.reveal(m.Content, revealed)
 	}
 	if info.VerifiedName != nil {
 		m.VerifiedName = info.VerifiedName.Details.GetVerifiedName()

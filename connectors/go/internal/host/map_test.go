@@ -272,7 +272,7 @@ func TestRawIsWhatWasReceived(t *testing.T) {
 		t.Fatal(err)
 	}
 	evt := (&events.Message{RawMessage: m}).UnwrapRaw()
-	e := mapMessage(phoneBook{}, evt, false, quiet).GetMessage()
+	e := mapMessage(phoneBook{}, evt, nil, false, quiet).GetMessage()
 	if e.Content.Type != "location" || !bytes.Equal(e.Content.Raw.Bytes, want) {
 		t.Errorf("type %s, %d bytes instead of %d", e.Content.Type, len(e.Content.Raw.Bytes), len(want))
 	}
@@ -290,7 +290,7 @@ func TestMessages(t *testing.T) {
 	m := mapMessage(phoneBook{}, &events.Message{
 		Info:    types.MessageInfo{MessageSource: direct, ID: "A", PushName: "Her", Timestamp: aMoment, Type: "text"},
 		Message: &waE2E.Message{Conversation: proto.String("hi")}, RawMessage: &waE2E.Message{Conversation: proto.String("hi")},
-	}, false, quiet).GetMessage()
+	}, nil, false, quiet).GetMessage()
 	want := &hostpb.IncomingMessage{
 		Key:    &hostpb.MessageKey{Chat: herLID.String(), Sender: herLID.String(), Id: "A"},
 		Sender: &hostpb.Identity{Jid: herLID.String(), Lid: herLID.String(), Pn: herPN.String()},
@@ -303,13 +303,13 @@ func TestMessages(t *testing.T) {
 	}
 	list := source(types.NewJID("77", types.BroadcastServer), herPN, false)
 	list.IsGroup = true
-	b := mapMessage(phoneBook{}, &events.Message{Info: types.MessageInfo{MessageSource: list, ID: "B"}, RawMessage: &waE2E.Message{}}, false, quiet).GetMessage()
+	b := mapMessage(phoneBook{}, &events.Message{Info: types.MessageInfo{MessageSource: list, ID: "B"}, RawMessage: &waE2E.Message{}}, nil, false, quiet).GetMessage()
 	if b.Key.Chat != herPN.String() || b.ChatKind != "user" {
 		t.Errorf("a list message belongs to the chat with its sender: %v", b.Key)
 	}
 	s := mapMessage(phoneBook{}, &events.Message{
 		Info: types.MessageInfo{MessageSource: source(types.StatusBroadcastJID, herPN, false), ID: "S"}, RawMessage: &waE2E.Message{},
-	}, false, quiet).GetMessage()
+	}, nil, false, quiet).GetMessage()
 	if s.ChatKind != "status" {
 		t.Errorf("status: %v", s)
 	}
@@ -317,7 +317,7 @@ func TestMessages(t *testing.T) {
 		Info:           types.MessageInfo{MessageSource: source(types.NewJID("5", types.NewsletterServer), types.NewJID("5", types.NewsletterServer), false), ID: "N", ServerID: 9},
 		RawMessage:     &waE2E.Message{Conversation: proto.String("new")},
 		NewsletterMeta: &events.NewsletterMessageMeta{EditTS: aMoment},
-	}, false, quiet).GetMessage()
+	}, nil, false, quiet).GetMessage()
 	if n.Content.Type != "edit" || n.Content.InnerType != "text" || n.NewsletterEditedAtMs != aMoment.UnixMilli() || n.Content.Target.Id != "N" || n.Key.ServerId != 9 {
 		t.Errorf("newsletter edit: %v", n)
 	}
@@ -325,9 +325,37 @@ func TestMessages(t *testing.T) {
 		Info: types.MessageInfo{MessageSource: source(aGroup, himPN, false), ID: "G"},
 		RawMessage: &waE2E.Message{ReactionMessage: &waE2E.ReactionMessage{Text: proto.String("x"), Key: &waCommon.MessageKey{
 			ID: proto.String("T"), Participant: proto.String("491:2@s.whatsapp.net")}}},
-	}, false, quiet).GetMessage()
+	}, nil, false, quiet).GetMessage()
 	if !g.Content.Target.FromMe || g.Content.Target.Sender != ourPN.String() || g.ChatKind != "group" {
 		t.Errorf("group reaction to ours: %v", g)
+	}
+}
+
+// Edits and reactions that are encrypted with a message's secret: with it their content, without it the raw message.
+func TestSecretContents(t *testing.T) {
+	target := &waCommon.MessageKey{FromMe: proto.Bool(true), ID: proto.String("T")}
+	info := types.MessageInfo{MessageSource: source(herLID, herLID, false), ID: "E"}
+	edit := &waE2E.Message{SecretEncryptedMessage: &waE2E.SecretEncryptedMessage{
+		SecretEncType: waE2E.SecretEncryptedMessage_MESSAGE_EDIT.Enum(), TargetMessageKey: target, EncPayload: []byte{1},
+	}}
+	reaction := &waE2E.Message{EncReactionMessage: &waE2E.EncReactionMessage{TargetMessageKey: target, EncPayload: []byte{1}}}
+	one := func(m, secret *waE2E.Message) *hostpb.Content {
+		return mapMessage(phoneBook{}, &events.Message{Info: info, RawMessage: m}, secret, false, quiet).GetMessage().Content
+	}
+	if c := one(edit, nil); c.Type != "edit" || c.Target.GetId() != "T" || len(c.Raw.GetBytes()) == 0 {
+		t.Errorf("sealed edit: %v", c)
+	}
+	if c := one(edit, &waE2E.Message{Conversation: proto.String("new")}); c.Type != "edit" || c.InnerType != "text" || c.GetText() != "new" || c.Raw != nil {
+		t.Errorf("edit: %v", c)
+	}
+	if c := one(edit, &waE2E.Message{ImageMessage: &waE2E.ImageMessage{Caption: proto.String("new")}}); c.InnerType != "image" || c.GetText() != "new" || c.Raw == nil {
+		t.Errorf("edit of an image: %v", c)
+	}
+	if c := one(reaction, nil); c.Type != "reaction" || c.Reaction != nil || len(c.Raw.GetBytes()) == 0 {
+		t.Errorf("sealed reaction: %v", c)
+	}
+	if c := one(reaction, &waE2E.Message{ReactionMessage: &waE2E.ReactionMessage{Text: proto.String("x")}}); c.GetReaction() != "x" || c.Raw != nil {
+		t.Errorf("reaction: %v", c)
 	}
 }
 

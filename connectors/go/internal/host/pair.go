@@ -31,7 +31,7 @@ type pairing struct {
 
 // pair starts an attempt.
 func (s *session) pair(p *hostpb.Pair) {
-	if s.ended.Load() || s.store == nil {
+	if s.ended.Load() || !s.ready.Load() {
 		return
 	}
 	if s.store.Paired() {
@@ -184,7 +184,7 @@ func (s *session) pairFailed(evt *events.PairError) {
 
 // logout unlinks the device; the state goes with it.
 func (s *session) logout(l *hostpb.Logout) {
-	if s.ended.Load() || s.store == nil {
+	if s.ended.Load() || !s.ready.Load() {
 		return
 	}
 	go func() {

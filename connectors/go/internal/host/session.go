@@ -39,6 +39,7 @@ type session struct {
 	ctx    context.Context // ends with the session
 	cancel context.CancelFunc
 
+	ready        atomic.Bool // store and client are there
 	ended        atomic.Bool
 	online       atomic.Bool
 	offlineSync  atomic.Bool  // between OfflineSyncPreview and OfflineSyncCompleted
@@ -108,6 +109,7 @@ func (s *session) start(items []signalstore.Item) error {
 	}
 	s.store = st
 	s.newClient()
+	s.ready.Store(true)
 	if st.Paired() {
 		s.keepOnline(0)
 	} else {
@@ -141,7 +143,7 @@ func (s *session) newClient() *whatsmeow.Client {
 }
 
 // paired is safe before the store is there.
-func (s *session) paired() bool { return s.store != nil && s.store.Paired() }
+func (s *session) paired() bool { return s.ready.Load() && s.store.Paired() }
 
 // emit journals a state.
 func (s *session) emit(state *hostpb.SessionState) {
@@ -173,7 +175,7 @@ func (s *session) finish(event *hostpb.Event, reason string, mayReopen bool) {
 
 // close ends the session at the connector's wish; nothing uncommitted survives.
 func (s *session) close(reason string) {
-	if s.host.switches.noTeardown && s.store != nil {
+	if s.host.switches.noTeardown && s.ready.Load() {
 		s.host.leave(s.instance, s.store.Items())
 	}
 	s.log.Info("session closed by the connector", "reason", reason)
@@ -190,7 +192,7 @@ func (s *session) end(event *hostpb.Event, reason string, mayReopen, drop bool) 
 	s.online.Store(false)
 	s.cancel()
 	complete := func() {
-		if s.store != nil {
+		if s.ready.Load() {
 			s.store.Close()
 		}
 		s.flow.close()
@@ -242,7 +244,7 @@ func (s *session) reached(position uint64) {
 // watch ends a session that is stuck. An open message must never be overtaken by the next one, and at 300 s whatsmeow
 // would go on by itself.
 func (s *session) watch(now time.Time) {
-	if s.ended.Load() || s.store == nil {
+	if s.ended.Load() || !s.ready.Load() {
 		return
 	}
 	limit := s.host.limits.handler

@@ -52,6 +52,7 @@ type connector struct {
 	t      *testing.T
 	sim    *sim.Simulator
 	mutant string
+	unread uint32                      // Hello.max_unacked_nodes
 	take   func(*hostpb.FromHost, int) // what is done with a message and its size
 
 	mu       sync.Mutex
@@ -65,6 +66,7 @@ type connector struct {
 	closed   []*hostpb.SessionClosed
 	stats    *hostpb.HostStats
 	process  *exec.Cmd
+	exit     error
 	conn     net.Conn
 	gone     chan struct{} // closed when the process's socket has ended
 	writing  sync.Mutex
@@ -112,7 +114,7 @@ func (c *connector) start() {
 		c.t.Fatal(err)
 	}
 	c.tell(&hostpb.ToHost{Body: &hostpb.ToHost_Hello{Hello: &hostpb.Hello{
-		ProtocolVersion: 1, CreditBytes: 1 << 20, AckTimeoutMs: 1500, HandlerLimitMs: 5000,
+		ProtocolVersion: 1, CreditBytes: 1 << 20, AckTimeoutMs: 1500, HandlerLimitMs: 5000, MaxUnackedNodes: c.unread,
 		Simulator: &hostpb.Simulator{Address: info.WhatsAppAddress, RootPublicKey: root, TlsCaPem: info.TLSCAPEM},
 	}}})
 	go c.read(conn, cmd, gone, c.take)
@@ -127,8 +129,9 @@ func (w logWriter) Write(b []byte) (int, error) {
 
 func (c *connector) read(conn net.Conn, cmd *exec.Cmd, gone chan struct{}, take func(*hostpb.FromHost, int)) {
 	defer func() {
-		_ = cmd.Wait()
+		exit := cmd.Wait()
 		c.mu.Lock()
+		c.exit = exit
 		close(gone)
 		c.cond.Broadcast()
 		c.mu.Unlock()
@@ -158,8 +161,8 @@ func (c *connector) receive(m *hostpb.FromHost, size int) {
 	defer c.cond.Broadcast()
 	switch b := m.Body.(type) {
 	case *hostpb.FromHost_HelloReply:
-		if b.HelloReply.Error != "" {
-			c.t.Errorf("hello: %s", b.HelloReply.Error)
+		if b.HelloReply.Error != "" || b.HelloReply.LibraryVersion == "" {
+			c.t.Errorf("hello: %v", b.HelloReply)
 		}
 	case *hostpb.FromHost_Closed:
 		c.closed = append(c.closed, b.Closed)

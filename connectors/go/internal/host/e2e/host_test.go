@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,6 +29,13 @@ func paired(t *testing.T, mutant string) (*connector, *contacts.Contact) {
 	t.Helper()
 	c := newConnector(t, startSimulator(t))
 	c.mutant = mutant
+	return c, c.begin()
+}
+
+// begin starts the host, pairs, and gives a contact.
+func (c *connector) begin() *contacts.Contact {
+	t := c.t
+	t.Helper()
 	her, err := c.sim.Contacts.Create(t.Context(), herPhone, "Her", false)
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +44,7 @@ func paired(t *testing.T, mutant string) (*connector, *contacts.Contact) {
 	c.open()
 	c.awaitState(0, hostpb.SessionState_UNPAIRED)
 	c.pair("")
-	return c, her
+	return her
 }
 
 func (c *connector) pair(phone string) {
@@ -538,4 +546,47 @@ func TestDuplicates(t *testing.T) {
 		t.Fatalf("%d failed", failed)
 	}
 	c.exactlyOnce(flood.IDs())
+}
+
+// Reading stops while too much is not committed, and goes on after the connection was lost meanwhile.
+func TestReadingStops(t *testing.T) {
+	const limit, count = 20, 200
+	c := newConnector(t, startSimulator(t))
+	c.unread = limit
+	her := c.begin()
+	c.hold()
+	flood := contacts.Flood{To: us, Count: count, Prefix: "IN"}
+	her.Flood(t.Context(), flood)
+	held := func() (n int) {
+		for _, e := range c.waiting {
+			for _, ev := range e.Events {
+				if ev.GetMessage() != nil {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	c.await("as many messages as may be read", func() bool { return held() >= limit-2 })
+	if c.within(time.Second, func() bool { return held() > limit }) {
+		t.Errorf("more than %d messages were read", limit)
+	}
+	if _, err := c.sim.Server.Kick(ourPhone, server.Kick{Hard: true}); err != nil {
+		t.Fatal(err)
+	}
+	c.release()
+	c.exactlyOnce(flood.IDs())
+}
+
+func TestTermination(t *testing.T) {
+	c, _ := paired(t, "")
+	if err := c.process.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if !waitDeath(c, 5*time.Second) {
+		t.Fatal("the host does not stop")
+	}
+	if c.exit != nil {
+		t.Errorf("exit: %v", c.exit)
+	}
 }
