@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"wharf/connectors/internal/hostpb"
+	"wharf/connectors/internal/sim/server"
+)
+
+func TestReplacedAndLoggedOut(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kick   server.Kick
+		state  hostpb.SessionState_State
+		reason string
+	}{
+		"replaced":       {server.Kick{Conflict: "replaced"}, hostpb.SessionState_REPLACED, "replaced"},
+		"device_removed": {server.Kick{Remove: true}, hostpb.SessionState_LOGGED_OUT, "logged_out"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := paired(t, "")
+			from := c.mark()
+			tc.kick.Device = c.device()
+			if _, err := c.sim.Server.Kick(ourPhone, tc.kick); err != nil {
+				t.Fatal(err)
+			}
+			c.awaitState(from, tc.state)
+			c.await("SessionClosed", func() bool { return len(c.closed) == 1 })
+			if cl := c.closed[0]; cl.MayReopen || cl.Reason != tc.reason {
+				t.Errorf("closed %v", cl)
+			}
+			if !c.committed("d") {
+				t.Error("the device's items are gone before the connector decided")
+			}
+		})
+	}
+}
+
+func (c *connector) device() uint16 {
+	c.t.Helper()
+	view, err := c.sim.Server.Phone(ourPhone)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, d := range view.Devices {
+		if d.Device != 0 {
+			return d.Device
+		}
+	}
+	c.t.Fatal("no companion")
+	return 0
+}
+
+func TestRefusedLogins(t *testing.T) {
+	c, _ := paired(t, "")
+	if err := c.sim.Server.FailLogins(ourPhone, server.Failure{Reason: 402, Code: 101, ExpireS: 1, Times: 1}); err != nil {
+		t.Fatal(err)
+	}
+	from := c.mark()
+	c.restart()
+	if b := c.awaitState(from, hostpb.SessionState_BANNED); b.ReasonCode != 101 || b.ExpiresAtMs == 0 {
+		t.Errorf("banned %v", b)
+	}
+	if err := c.sim.Server.FailLogins(ourPhone, server.Failure{Reason: 401, Times: 1}); err != nil {
+		t.Fatal(err)
+	}
+	from = c.mark()
+	c.restart()
+	if l := c.awaitState(from, hostpb.SessionState_LOGGED_OUT); l.ReasonCode != 401 {
+		t.Errorf("logged out %v", l)
+	}
+}
+
+func TestLogout(t *testing.T) {
+	c, _ := paired(t, "")
+	from := c.mark()
+	c.tell(&hostpb.ToHost{Body: &hostpb.ToHost_Logout{Logout: &hostpb.Logout{Session: c.session, CommandId: "bye"}}})
+	if l := c.awaitState(from, hostpb.SessionState_LOGGED_OUT); l.CommandId != "bye" {
+		t.Errorf("logged out %v", l)
+	}
+	c.await("SessionClosed", func() bool { return len(c.closed) == 1 })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.items) != 0 {
+		t.Errorf("%d items are left", len(c.items))
+	}
+}
+
+// The connector is gone: the host ends by itself.
+func TestConnectorGone(t *testing.T) {
+	c, _ := paired(t, "")
+	c.conn.Close()
+	select {
+	case <-c.gone:
+	case <-time.After(patience):
+		t.Fatal("the host lives on")
+	}
+}
+
+// A session of the wrong kind is refused.
+func TestSimulatorOnly(t *testing.T) {
+	c := newConnector(t, startSimulator(t))
+	c.start()
+	c.tell(&hostpb.ToHost{Body: &hostpb.ToHost_OpenSession{OpenSession: &hostpb.OpenSession{Session: 7, InstanceId: "real"}}})
+	c.await("the refusal", func() bool { return len(c.closed) == 1 })
+	if c.closed[0].Reason != "simulator_only" || c.closed[0].Session != 7 {
+		t.Errorf("closed %v", c.closed[0])
+	}
+}
