@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,13 @@ class FormatError(RuntimeError):
     """Kafka's storage could not be formatted."""
 
 
+def cluster_id(make: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
+    """A new id as Kafka writes them; like Kafka's own, never one that looks like an option."""
+    while (text := urlsafe_b64encode(make().bytes).rstrip(b"=").decode()).startswith("-"):
+        continue
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class KafkaNode:
     java: Java
@@ -79,8 +87,7 @@ class KafkaNode:
         return [str(self.java.binary), *_JVM, *self.archive, "-cp", kafka.class_path()]
 
     def _format(self) -> None:
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self.properties), "--ignore-formatted"]
+        tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(self.properties), "--ignore-formatted"]
         done = subprocess.run(
             [*self._jvm(), *tool], capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False
         )

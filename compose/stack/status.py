@@ -14,11 +14,12 @@ from confluent_kafka.admin._listoffsets import OffsetSpec  # its package does no
 
 from compose.stack import probes
 from compose.stack.component import State
-from compose.stack.state import ComponentState, StackFiles, StackState
+from compose.stack.state import ComponentState, StackFiles
 from core.kafka.clients import KafkaClients
 from core.settings import Settings
 
 CALL_SECONDS = 5.0
+KAFKA = "kafka"
 
 
 def collect(files: StackFiles, settings: Settings) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def collect(files: StackFiles, settings: Settings) -> dict[str, Any]:
     if state is None:
         return {"running": False, "data_dir": str(files.data_dir)}
     with ThreadPoolExecutor() as pool:
-        components = list(pool.map(_component, state.components))
+        components = list(pool.map(lambda part: _component(part, settings), state.components))
     return {
         "running": True,
         "ready": state.ready,
@@ -37,7 +38,7 @@ def collect(files: StackFiles, settings: Settings) -> dict[str, Any]:
         "simulated": state.simulated,
         "components": components,
         "instances": instances(components),
-        "lag": _lag_or_nothing(state, settings),
+        "lag": _lag_or_nothing(components, settings),
     }
 
 
@@ -46,19 +47,23 @@ def instances(components: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [session for part in components for session in part["health"].get("instances", [])]
 
 
-def _component(part: ComponentState) -> dict[str, Any]:
+def _component(part: ComponentState, settings: Settings) -> dict[str, Any]:
     health = probes.Health(part.ready)
-    if part.state in (State.READY, State.EXTERNAL) and part.health_url:
-        health = probes.http(part.health_url)
+    if part.state in (State.READY, State.EXTERNAL):
+        if part.health_url:
+            health = probes.http(part.health_url)
+        elif part.name == KAFKA:
+            # A node that stands still keeps its process and its port: only an answer shows that it works.
+            health = probes.kafka(settings.kafka)
     return {**asdict(part), "healthy": health.ready, "health": health.detail}
 
 
-def _lag_or_nothing(state: StackState, settings: Settings) -> list[dict[str, Any]]:
-    if not any(part.name == "kafka" and part.ready for part in state.components):
+def _lag_or_nothing(components: list[dict[str, Any]], settings: Settings) -> list[dict[str, Any]]:
+    if not any(part["name"] == KAFKA and part["healthy"] for part in components):
         return []
     try:
         return group_lags(KafkaClients(settings.kafka, "wharf-status").admin(), settings.kafka.prefix)
-    except KafkaException:
+    except (KafkaException, TimeoutError):
         return []  # it went away meanwhile; its own row says so
 
 
