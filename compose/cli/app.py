@@ -27,6 +27,7 @@ COMMANDS: tuple[str, ...] = (
     "compose.cli.deadletters",
     "compose.cli.topics",
     "compose.cli.schemas",
+    "compose.cli.bench",
 )
 
 EXIT_ERROR = 1

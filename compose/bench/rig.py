@@ -1,0 +1,126 @@
+"""A whole embedded stack that is measured: temporary data, simulated WhatsApp, and what its processes use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from compose.bench import processes
+from compose.bench.people import Pairing, add_contacts
+from compose.bench.watch import BenchError, Tell, Watch
+from compose.demo.simulator import Simulator
+from compose.demo.system import System
+from compose.stack.component import State
+from compose.stack.embedded import EmbeddedStack
+from compose.stack.state import ComponentState
+from core.kafka.clients import KafkaClients
+from core.settings import PREFIX
+
+CONNECTOR, LIMITER, HOST = "connector", "limiter", "wharf-host"
+_POLL_S = 0.02
+_CALL_S = 10.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Processor seconds by process, at a moment or between two."""
+
+    at: float
+    cpu_s: dict[str, float]
+
+    def since(self, before: Usage) -> Usage:
+        return Usage(self.at - before.at, {name: spent - before.cpu_s[name] for name, spent in self.cpu_s.items()})
+
+    def ms_per(self, count: int, *names: str) -> float:
+        """Milliseconds of these processes for each of so many."""
+        return sum(self.cpu_s[name] for name in names) * 1000 / count
+
+
+class Rig:
+    """Entering starts the stack. The data directory is removed at the end, and kept when something failed."""
+
+    def __init__(self, tell: Tell) -> None:
+        self.tell = tell
+        self._exit = ExitStack()
+
+    def __enter__(self) -> Rig:
+        # A benchmark measures defaults: the user's own settings are for their own stacks.
+        env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        self.folder = Path(tempfile.mkdtemp(prefix="wharf-bench-"))
+        self.tell(f"starting a stack in {self.folder}")
+        self.stack = EmbeddedStack(
+            self.folder, simulate=0, env={**env, "WHARF_SIMULATOR__ENABLED": "true"}, on_change=self._changed
+        )
+        with ExitStack() as begun:
+            begun.enter_context(self.stack)
+            self.settings = self.stack.settings
+            self.simulator = begun.enter_context(Simulator(self.settings.simulator.control_url))
+            self.system = System(self.settings, "wharf-bench")
+            self.clients = KafkaClients(self.settings.kafka, "wharf-bench")
+            self._exit = begun.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.close()
+        if error is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            self.tell(f"the logs are in {self.stack.files.logs}")
+
+    def add_sessions(self, first: int, count: int) -> None:
+        Pairing(self.system, self.simulator, range(first, first + count)).run(self.tell)
+
+    def add_contacts(self, first: int, count: int) -> None:
+        add_contacts(self.simulator, range(first, first + count), self.tell)
+
+    def watch(self, *topics: str) -> Watch:
+        return Watch(self.clients, topics)
+
+    def pid(self, name: str) -> int:
+        found = processes.child(self.pid(CONNECTOR), HOST) if name == HOST else self.stack.state.component(name).pid
+        if found is None:
+            raise BenchError(f"{name} does not run")
+        return found
+
+    def usage(self, *names: str) -> Usage:
+        return Usage(time.monotonic(), {name: processes.stat(self.pid(name)).cpu_s for name in names})
+
+    def rss_mb(self, *names: str) -> float:
+        return sum(processes.rss_bytes(self.pid(name)) for name in names) / 1e6
+
+    def metric(self, process: str, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        text = httpx.get(f"{self.stack.state.component(process).address}/metrics", timeout=_CALL_S).text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def wait_until(self, condition: Callable[[], T], seconds: float, what: str) -> T:
+        """The first true answer."""
+        deadline = time.monotonic() + seconds
+        while not (answer := condition()):
+            if time.monotonic() > deadline:
+                raise BenchError(f"{what}: not within {seconds:.0f} s")
+            time.sleep(_POLL_S)
+        return answer
+
+    def _changed(self, part: ComponentState) -> None:
+        if part.state is State.RESTARTING:
+            self.tell(f"{part.name}: {part.error}")
