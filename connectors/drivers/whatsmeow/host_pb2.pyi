@@ -43,7 +43,7 @@ class ToHost(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., open_session: _Optional[_Union[OpenSession, _Mapping]] = ..., restore_items: _Optional[_Union[RestoreItems, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., pair: _Optional[_Union[Pair, _Mapping]] = ..., logout: _Optional[_Union[Logout, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., durable: _Optional[_Union[Durable, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., crash_at: _Optional[_Union[CrashAt, _Mapping]] = ..., mark: _Optional[_Union[Mark, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol_version", "credit_bytes", "max_unacked_nodes", "handler_limit_ms", "parallel_starts", "ack_timeout_ms", "simulator", "verbose")
+    __slots__ = ("protocol_version", "credit_bytes", "max_unacked_nodes", "handler_limit_ms", "parallel_starts", "ack_timeout_ms", "simulator", "verbose", "supervision", "phone_code_ms")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     CREDIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_UNACKED_NODES_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +52,8 @@ class Hello(_message.Message):
     ACK_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     SIMULATOR_FIELD_NUMBER: _ClassVar[int]
     VERBOSE_FIELD_NUMBER: _ClassVar[int]
+    SUPERVISION_FIELD_NUMBER: _ClassVar[int]
+    PHONE_CODE_MS_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     credit_bytes: int
     max_unacked_nodes: int
@@ -60,7 +62,29 @@ class Hello(_message.Message):
     ack_timeout_ms: int
     simulator: Simulator
     verbose: bool
-    def __init__(self, protocol_version: _Optional[int] = ..., credit_bytes: _Optional[int] = ..., max_unacked_nodes: _Optional[int] = ..., handler_limit_ms: _Optional[int] = ..., parallel_starts: _Optional[int] = ..., ack_timeout_ms: _Optional[int] = ..., simulator: _Optional[_Union[Simulator, _Mapping]] = ..., verbose: _Optional[bool] = ...) -> None: ...
+    supervision: Supervision
+    phone_code_ms: int
+    def __init__(self, protocol_version: _Optional[int] = ..., credit_bytes: _Optional[int] = ..., max_unacked_nodes: _Optional[int] = ..., handler_limit_ms: _Optional[int] = ..., parallel_starts: _Optional[int] = ..., ack_timeout_ms: _Optional[int] = ..., simulator: _Optional[_Union[Simulator, _Mapping]] = ..., verbose: _Optional[bool] = ..., supervision: _Optional[_Union[Supervision, _Mapping]] = ..., phone_code_ms: _Optional[int] = ...) -> None: ...
+
+class Supervision(_message.Message):
+    __slots__ = ("keepalive_min_ms", "keepalive_max_ms", "keepalive_answer_ms", "silence_ms", "login_ms", "pair_watchdog_ms", "reconnect_first_ms", "reconnect_most_ms")
+    KEEPALIVE_MIN_MS_FIELD_NUMBER: _ClassVar[int]
+    KEEPALIVE_MAX_MS_FIELD_NUMBER: _ClassVar[int]
+    KEEPALIVE_ANSWER_MS_FIELD_NUMBER: _ClassVar[int]
+    SILENCE_MS_FIELD_NUMBER: _ClassVar[int]
+    LOGIN_MS_FIELD_NUMBER: _ClassVar[int]
+    PAIR_WATCHDOG_MS_FIELD_NUMBER: _ClassVar[int]
+    RECONNECT_FIRST_MS_FIELD_NUMBER: _ClassVar[int]
+    RECONNECT_MOST_MS_FIELD_NUMBER: _ClassVar[int]
+    keepalive_min_ms: int
+    keepalive_max_ms: int
+    keepalive_answer_ms: int
+    silence_ms: int
+    login_ms: int
+    pair_watchdog_ms: int
+    reconnect_first_ms: int
+    reconnect_most_ms: int
+    def __init__(self, keepalive_min_ms: _Optional[int] = ..., keepalive_max_ms: _Optional[int] = ..., keepalive_answer_ms: _Optional[int] = ..., silence_ms: _Optional[int] = ..., login_ms: _Optional[int] = ..., pair_watchdog_ms: _Optional[int] = ..., reconnect_first_ms: _Optional[int] = ..., reconnect_most_ms: _Optional[int] = ...) -> None: ...
 
 class Simulator(_message.Message):
     __slots__ = ("address", "root_public_key", "tls_ca_pem")
@@ -85,16 +109,18 @@ class OpenSession(_message.Message):
     def __init__(self, session: _Optional[int] = ..., instance_id: _Optional[str] = ..., simulated: _Optional[bool] = ..., settings: _Optional[_Union[SessionSettings, _Mapping]] = ...) -> None: ...
 
 class SessionSettings(_message.Message):
-    __slots__ = ("active_receipts", "proxy", "device_name", "keep_raw")
+    __slots__ = ("active_receipts", "proxy", "device_name", "keep_raw", "push_name")
     ACTIVE_RECEIPTS_FIELD_NUMBER: _ClassVar[int]
     PROXY_FIELD_NUMBER: _ClassVar[int]
     DEVICE_NAME_FIELD_NUMBER: _ClassVar[int]
     KEEP_RAW_FIELD_NUMBER: _ClassVar[int]
+    PUSH_NAME_FIELD_NUMBER: _ClassVar[int]
     active_receipts: bool
     proxy: str
     device_name: str
     keep_raw: bool
-    def __init__(self, active_receipts: _Optional[bool] = ..., proxy: _Optional[str] = ..., device_name: _Optional[str] = ..., keep_raw: _Optional[bool] = ...) -> None: ...
+    push_name: str
+    def __init__(self, active_receipts: _Optional[bool] = ..., proxy: _Optional[str] = ..., device_name: _Optional[str] = ..., keep_raw: _Optional[bool] = ..., push_name: _Optional[str] = ...) -> None: ...
 
 class Item(_message.Message):
     __slots__ = ("name", "value")
@@ -279,7 +305,7 @@ class HostStats(_message.Message):
     def __init__(self, heap_bytes: _Optional[int] = ..., goroutines: _Optional[int] = ..., sessions: _Optional[int] = ..., online: _Optional[int] = ..., frames_held: _Optional[int] = ..., undecryptable: _Optional[int] = ..., journal_entries: _Optional[int] = ..., cpu_ms: _Optional[int] = ..., rss_bytes: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("received_at_ms", "origin", "message", "undecryptable", "receipt", "state", "pairing_code", "send_started", "send_finished", "identity", "other")
+    __slots__ = ("received_at_ms", "origin", "message", "undecryptable", "receipt", "state", "pairing_code", "send_started", "send_finished", "identity", "other", "chat", "presence", "limit")
     RECEIVED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -291,6 +317,9 @@ class Event(_message.Message):
     SEND_FINISHED_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     OTHER_FIELD_NUMBER: _ClassVar[int]
+    CHAT_FIELD_NUMBER: _ClassVar[int]
+    PRESENCE_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
     received_at_ms: int
     origin: Origin
     message: IncomingMessage
@@ -302,7 +331,10 @@ class Event(_message.Message):
     send_finished: SendFinished
     identity: IdentityMapping
     other: OtherEvent
-    def __init__(self, received_at_ms: _Optional[int] = ..., origin: _Optional[_Union[Origin, str]] = ..., message: _Optional[_Union[IncomingMessage, _Mapping]] = ..., undecryptable: _Optional[_Union[Undecryptable, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., state: _Optional[_Union[SessionState, _Mapping]] = ..., pairing_code: _Optional[_Union[PairingCode, _Mapping]] = ..., send_started: _Optional[_Union[SendStarted, _Mapping]] = ..., send_finished: _Optional[_Union[SendFinished, _Mapping]] = ..., identity: _Optional[_Union[IdentityMapping, _Mapping]] = ..., other: _Optional[_Union[OtherEvent, _Mapping]] = ...) -> None: ...
+    chat: ChatEvent
+    presence: ContactPresence
+    limit: LimitNotice
+    def __init__(self, received_at_ms: _Optional[int] = ..., origin: _Optional[_Union[Origin, str]] = ..., message: _Optional[_Union[IncomingMessage, _Mapping]] = ..., undecryptable: _Optional[_Union[Undecryptable, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., state: _Optional[_Union[SessionState, _Mapping]] = ..., pairing_code: _Optional[_Union[PairingCode, _Mapping]] = ..., send_started: _Optional[_Union[SendStarted, _Mapping]] = ..., send_finished: _Optional[_Union[SendFinished, _Mapping]] = ..., identity: _Optional[_Union[IdentityMapping, _Mapping]] = ..., other: _Optional[_Union[OtherEvent, _Mapping]] = ..., chat: _Optional[_Union[ChatEvent, _Mapping]] = ..., presence: _Optional[_Union[ContactPresence, _Mapping]] = ..., limit: _Optional[_Union[LimitNotice, _Mapping]] = ...) -> None: ...
 
 class Identity(_message.Message):
     __slots__ = ("jid", "lid", "pn")
@@ -502,16 +534,20 @@ class PairingCode(_message.Message):
     def __init__(self, qr_codes: _Optional[_Iterable[str]] = ..., code: _Optional[str] = ..., expires_at_ms: _Optional[int] = ..., index: _Optional[int] = ..., total: _Optional[int] = ..., command_id: _Optional[str] = ...) -> None: ...
 
 class SendStarted(_message.Message):
-    __slots__ = ("command_id", "message_id", "chat", "recipient")
+    __slots__ = ("command_id", "message_id", "chat", "recipient", "ephemeral_s", "ephemeral_set_at_ms")
     COMMAND_ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
     CHAT_FIELD_NUMBER: _ClassVar[int]
     RECIPIENT_FIELD_NUMBER: _ClassVar[int]
+    EPHEMERAL_S_FIELD_NUMBER: _ClassVar[int]
+    EPHEMERAL_SET_AT_MS_FIELD_NUMBER: _ClassVar[int]
     command_id: str
     message_id: str
     chat: str
     recipient: Identity
-    def __init__(self, command_id: _Optional[str] = ..., message_id: _Optional[str] = ..., chat: _Optional[str] = ..., recipient: _Optional[_Union[Identity, _Mapping]] = ...) -> None: ...
+    ephemeral_s: int
+    ephemeral_set_at_ms: int
+    def __init__(self, command_id: _Optional[str] = ..., message_id: _Optional[str] = ..., chat: _Optional[str] = ..., recipient: _Optional[_Union[Identity, _Mapping]] = ..., ephemeral_s: _Optional[int] = ..., ephemeral_set_at_ms: _Optional[int] = ...) -> None: ...
 
 class SendFinished(_message.Message):
     __slots__ = ("command_id", "message_id", "outcome", "error_code", "error", "error_kind", "server_time_ms", "server_id", "chat")
@@ -547,6 +583,20 @@ class SendFinished(_message.Message):
     chat: str
     def __init__(self, command_id: _Optional[str] = ..., message_id: _Optional[str] = ..., outcome: _Optional[_Union[SendFinished.Outcome, str]] = ..., error_code: _Optional[int] = ..., error: _Optional[str] = ..., error_kind: _Optional[str] = ..., server_time_ms: _Optional[int] = ..., server_id: _Optional[int] = ..., chat: _Optional[str] = ...) -> None: ...
 
+class LimitNotice(_message.Message):
+    __slots__ = ("kind", "active", "until_ms", "reason", "occurred_at_ms")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    OCCURRED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    active: bool
+    until_ms: int
+    reason: str
+    occurred_at_ms: int
+    def __init__(self, kind: _Optional[str] = ..., active: _Optional[bool] = ..., until_ms: _Optional[int] = ..., reason: _Optional[str] = ..., occurred_at_ms: _Optional[int] = ...) -> None: ...
+
 class IdentityMapping(_message.Message):
     __slots__ = ("lid", "pn")
     LID_FIELD_NUMBER: _ClassVar[int]
@@ -554,6 +604,34 @@ class IdentityMapping(_message.Message):
     lid: str
     pn: str
     def __init__(self, lid: _Optional[str] = ..., pn: _Optional[str] = ...) -> None: ...
+
+class ChatEvent(_message.Message):
+    __slots__ = ("kind", "chat", "actor", "typing", "timer_s", "timer_set_at_ms", "occurred_at_ms")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    CHAT_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    TYPING_FIELD_NUMBER: _ClassVar[int]
+    TIMER_S_FIELD_NUMBER: _ClassVar[int]
+    TIMER_SET_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    OCCURRED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    chat: Identity
+    actor: Identity
+    typing: str
+    timer_s: int
+    timer_set_at_ms: int
+    occurred_at_ms: int
+    def __init__(self, kind: _Optional[str] = ..., chat: _Optional[_Union[Identity, _Mapping]] = ..., actor: _Optional[_Union[Identity, _Mapping]] = ..., typing: _Optional[str] = ..., timer_s: _Optional[int] = ..., timer_set_at_ms: _Optional[int] = ..., occurred_at_ms: _Optional[int] = ...) -> None: ...
+
+class ContactPresence(_message.Message):
+    __slots__ = ("contact", "available", "last_seen_ms")
+    CONTACT_FIELD_NUMBER: _ClassVar[int]
+    AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_MS_FIELD_NUMBER: _ClassVar[int]
+    contact: Identity
+    available: bool
+    last_seen_ms: int
+    def __init__(self, contact: _Optional[_Union[Identity, _Mapping]] = ..., available: _Optional[bool] = ..., last_seen_ms: _Optional[int] = ...) -> None: ...
 
 class OtherEvent(_message.Message):
     __slots__ = ("type", "json", "occurred_at_ms", "identity")

@@ -179,7 +179,7 @@ func (x SessionState_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SessionState_State.Descriptor instead.
 func (SessionState_State) EnumDescriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{28, 0}
+	return file_host_proto_rawDescGZIP(), []int{29, 0}
 }
 
 type SendFinished_Outcome int32
@@ -234,7 +234,7 @@ func (x SendFinished_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SendFinished_Outcome.Descriptor instead.
 func (SendFinished_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{31, 0}
+	return file_host_proto_rawDescGZIP(), []int{32, 0}
 }
 
 // ---------------------------------------------------------------- connector -> host
@@ -475,6 +475,8 @@ type Hello struct {
 	AckTimeoutMs    uint32                 `protobuf:"varint,6,opt,name=ack_timeout_ms,json=ackTimeoutMs,proto3" json:"ack_timeout_ms,omitempty"`          // wait for the server's ack of a send; 0 = 10000
 	Simulator       *Simulator             `protobuf:"bytes,7,opt,name=simulator,proto3" json:"simulator,omitempty"`                                       // set only when settings say that sessions may lead to the simulator
 	Verbose         bool                   `protobuf:"varint,8,opt,name=verbose,proto3" json:"verbose,omitempty"`
+	Supervision     *Supervision           `protobuf:"bytes,9,opt,name=supervision,proto3" json:"supervision,omitempty"`
+	PhoneCodeMs     uint32                 `protobuf:"varint,10,opt,name=phone_code_ms,json=phoneCodeMs,proto3" json:"phone_code_ms,omitempty"` // life of a pairing code for typing; 0 = 160000
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -565,6 +567,121 @@ func (x *Hello) GetVerbose() bool {
 	return false
 }
 
+func (x *Hello) GetSupervision() *Supervision {
+	if x != nil {
+		return x.Supervision
+	}
+	return nil
+}
+
+func (x *Hello) GetPhoneCodeMs() uint32 {
+	if x != nil {
+		return x.PhoneCodeMs
+	}
+	return 0
+}
+
+// When a connection counts as dead and how it comes back; 0 = the host's default.
+type Supervision struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	KeepaliveMinMs    uint32                 `protobuf:"varint,1,opt,name=keepalive_min_ms,json=keepaliveMinMs,proto3" json:"keepalive_min_ms,omitempty"`          // a ping to WhatsApp each min to max, at random; 20000
+	KeepaliveMaxMs    uint32                 `protobuf:"varint,2,opt,name=keepalive_max_ms,json=keepaliveMaxMs,proto3" json:"keepalive_max_ms,omitempty"`          // 30000
+	KeepaliveAnswerMs uint32                 `protobuf:"varint,3,opt,name=keepalive_answer_ms,json=keepaliveAnswerMs,proto3" json:"keepalive_answer_ms,omitempty"` // wait for its answer; 10000
+	SilenceMs         uint32                 `protobuf:"varint,4,opt,name=silence_ms,json=silenceMs,proto3" json:"silence_ms,omitempty"`                           // nothing at all received for so long while reading: dead; 60000
+	LoginMs           uint32                 `protobuf:"varint,5,opt,name=login_ms,json=loginMs,proto3" json:"login_ms,omitempty"`                                 // a login takes no longer; 30000
+	PairWatchdogMs    uint32                 `protobuf:"varint,6,opt,name=pair_watchdog_ms,json=pairWatchdogMs,proto3" json:"pair_watchdog_ms,omitempty"`          // pairing done and no login: reconnect; 5000
+	ReconnectFirstMs  uint32                 `protobuf:"varint,7,opt,name=reconnect_first_ms,json=reconnectFirstMs,proto3" json:"reconnect_first_ms,omitempty"`    // doubling, with jitter; 1000
+	ReconnectMostMs   uint32                 `protobuf:"varint,8,opt,name=reconnect_most_ms,json=reconnectMostMs,proto3" json:"reconnect_most_ms,omitempty"`       // 120000
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Supervision) Reset() {
+	*x = Supervision{}
+	mi := &file_host_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Supervision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Supervision) ProtoMessage() {}
+
+func (x *Supervision) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Supervision.ProtoReflect.Descriptor instead.
+func (*Supervision) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Supervision) GetKeepaliveMinMs() uint32 {
+	if x != nil {
+		return x.KeepaliveMinMs
+	}
+	return 0
+}
+
+func (x *Supervision) GetKeepaliveMaxMs() uint32 {
+	if x != nil {
+		return x.KeepaliveMaxMs
+	}
+	return 0
+}
+
+func (x *Supervision) GetKeepaliveAnswerMs() uint32 {
+	if x != nil {
+		return x.KeepaliveAnswerMs
+	}
+	return 0
+}
+
+func (x *Supervision) GetSilenceMs() uint32 {
+	if x != nil {
+		return x.SilenceMs
+	}
+	return 0
+}
+
+func (x *Supervision) GetLoginMs() uint32 {
+	if x != nil {
+		return x.LoginMs
+	}
+	return 0
+}
+
+func (x *Supervision) GetPairWatchdogMs() uint32 {
+	if x != nil {
+		return x.PairWatchdogMs
+	}
+	return 0
+}
+
+func (x *Supervision) GetReconnectFirstMs() uint32 {
+	if x != nil {
+		return x.ReconnectFirstMs
+	}
+	return 0
+}
+
+func (x *Supervision) GetReconnectMostMs() uint32 {
+	if x != nil {
+		return x.ReconnectMostMs
+	}
+	return 0
+}
+
 // Where the simulated WhatsApp is. Used by sessions opened with simulated=true and by no other.
 type Simulator struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -577,7 +694,7 @@ type Simulator struct {
 
 func (x *Simulator) Reset() {
 	*x = Simulator{}
-	mi := &file_host_proto_msgTypes[2]
+	mi := &file_host_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -589,7 +706,7 @@ func (x *Simulator) String() string {
 func (*Simulator) ProtoMessage() {}
 
 func (x *Simulator) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[2]
+	mi := &file_host_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -602,7 +719,7 @@ func (x *Simulator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Simulator.ProtoReflect.Descriptor instead.
 func (*Simulator) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{2}
+	return file_host_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Simulator) GetAddress() string {
@@ -640,7 +757,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_host_proto_msgTypes[3]
+	mi := &file_host_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +769,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[3]
+	mi := &file_host_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +782,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{3}
+	return file_host_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OpenSession) GetSession() uint64 {
@@ -702,13 +819,14 @@ type SessionSettings struct {
 	Proxy          string                 `protobuf:"bytes,2,opt,name=proxy,proto3" json:"proxy,omitempty"`                                          // http(s)/socks5 URL, empty = none
 	DeviceName     string                 `protobuf:"bytes,3,opt,name=device_name,json=deviceName,proto3" json:"device_name,omitempty"`              // shown in the phone's list of linked devices; empty = "wharf"
 	KeepRaw        bool                   `protobuf:"varint,4,opt,name=keep_raw,json=keepRaw,proto3" json:"keep_raw,omitempty"`                      // attach RawPayload to known types as well
+	PushName       string                 `protobuf:"bytes,5,opt,name=push_name,json=pushName,proto3" json:"push_name,omitempty"`                    // shown with presence as long as the account's own name is not known
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *SessionSettings) Reset() {
 	*x = SessionSettings{}
-	mi := &file_host_proto_msgTypes[4]
+	mi := &file_host_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +838,7 @@ func (x *SessionSettings) String() string {
 func (*SessionSettings) ProtoMessage() {}
 
 func (x *SessionSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[4]
+	mi := &file_host_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +851,7 @@ func (x *SessionSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionSettings.ProtoReflect.Descriptor instead.
 func (*SessionSettings) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{4}
+	return file_host_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SessionSettings) GetActiveReceipts() bool {
@@ -764,6 +882,13 @@ func (x *SessionSettings) GetKeepRaw() bool {
 	return false
 }
 
+func (x *SessionSettings) GetPushName() string {
+	if x != nil {
+		return x.PushName
+	}
+	return ""
+}
+
 type Item struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -774,7 +899,7 @@ type Item struct {
 
 func (x *Item) Reset() {
 	*x = Item{}
-	mi := &file_host_proto_msgTypes[5]
+	mi := &file_host_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +911,7 @@ func (x *Item) String() string {
 func (*Item) ProtoMessage() {}
 
 func (x *Item) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[5]
+	mi := &file_host_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +924,7 @@ func (x *Item) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Item.ProtoReflect.Descriptor instead.
 func (*Item) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{5}
+	return file_host_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Item) GetName() string {
@@ -827,7 +952,7 @@ type RestoreItems struct {
 
 func (x *RestoreItems) Reset() {
 	*x = RestoreItems{}
-	mi := &file_host_proto_msgTypes[6]
+	mi := &file_host_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +964,7 @@ func (x *RestoreItems) String() string {
 func (*RestoreItems) ProtoMessage() {}
 
 func (x *RestoreItems) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[6]
+	mi := &file_host_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +977,7 @@ func (x *RestoreItems) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreItems.ProtoReflect.Descriptor instead.
 func (*RestoreItems) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{6}
+	return file_host_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RestoreItems) GetSession() uint64 {
@@ -887,7 +1012,7 @@ type CloseSession struct {
 
 func (x *CloseSession) Reset() {
 	*x = CloseSession{}
-	mi := &file_host_proto_msgTypes[7]
+	mi := &file_host_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1024,7 @@ func (x *CloseSession) String() string {
 func (*CloseSession) ProtoMessage() {}
 
 func (x *CloseSession) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[7]
+	mi := &file_host_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1037,7 @@ func (x *CloseSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSession.ProtoReflect.Descriptor instead.
 func (*CloseSession) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{7}
+	return file_host_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CloseSession) GetSession() uint64 {
@@ -941,7 +1066,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_host_proto_msgTypes[8]
+	mi := &file_host_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1078,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[8]
+	mi := &file_host_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1091,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{8}
+	return file_host_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Pair) GetSession() uint64 {
@@ -1001,7 +1126,7 @@ type Logout struct {
 
 func (x *Logout) Reset() {
 	*x = Logout{}
-	mi := &file_host_proto_msgTypes[9]
+	mi := &file_host_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1138,7 @@ func (x *Logout) String() string {
 func (*Logout) ProtoMessage() {}
 
 func (x *Logout) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[9]
+	mi := &file_host_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1151,7 @@ func (x *Logout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Logout.ProtoReflect.Descriptor instead.
 func (*Logout) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{9}
+	return file_host_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Logout) GetSession() uint64 {
@@ -1059,7 +1184,7 @@ type Send struct {
 
 func (x *Send) Reset() {
 	*x = Send{}
-	mi := &file_host_proto_msgTypes[10]
+	mi := &file_host_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1196,7 @@ func (x *Send) String() string {
 func (*Send) ProtoMessage() {}
 
 func (x *Send) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[10]
+	mi := &file_host_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1209,7 @@ func (x *Send) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Send.ProtoReflect.Descriptor instead.
 func (*Send) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{10}
+	return file_host_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Send) GetSession() uint64 {
@@ -1134,7 +1259,7 @@ type Mark struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
 	CommandId     string                 `protobuf:"bytes,2,opt,name=command_id,json=commandId,proto3" json:"command_id,omitempty"`
-	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"` // read | played | composing | recording | paused | available | unavailable
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"` // read | played | composing | recording | paused | available | unavailable | subscribe
 	Chat          string                 `protobuf:"bytes,4,opt,name=chat,proto3" json:"chat,omitempty"`
 	Sender        string                 `protobuf:"bytes,5,opt,name=sender,proto3" json:"sender,omitempty"` // of the messages read, in groups
 	MessageIds    []string               `protobuf:"bytes,6,rep,name=message_ids,json=messageIds,proto3" json:"message_ids,omitempty"`
@@ -1144,7 +1269,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_host_proto_msgTypes[11]
+	mi := &file_host_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1281,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[11]
+	mi := &file_host_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +1294,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{11}
+	return file_host_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Mark) GetSession() uint64 {
@@ -1224,7 +1349,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_host_proto_msgTypes[12]
+	mi := &file_host_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1361,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[12]
+	mi := &file_host_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1374,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{12}
+	return file_host_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Position) GetSession() uint64 {
@@ -1276,7 +1401,7 @@ type Durable struct {
 
 func (x *Durable) Reset() {
 	*x = Durable{}
-	mi := &file_host_proto_msgTypes[13]
+	mi := &file_host_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1413,7 @@ func (x *Durable) String() string {
 func (*Durable) ProtoMessage() {}
 
 func (x *Durable) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[13]
+	mi := &file_host_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1426,7 @@ func (x *Durable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Durable.ProtoReflect.Descriptor instead.
 func (*Durable) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{13}
+	return file_host_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Durable) GetPositions() []*Position {
@@ -1320,7 +1445,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_host_proto_msgTypes[14]
+	mi := &file_host_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1457,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[14]
+	mi := &file_host_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1470,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{14}
+	return file_host_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Credit) GetBytes() uint64 {
@@ -1367,7 +1492,7 @@ type CrashAt struct {
 
 func (x *CrashAt) Reset() {
 	*x = CrashAt{}
-	mi := &file_host_proto_msgTypes[15]
+	mi := &file_host_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1504,7 @@ func (x *CrashAt) String() string {
 func (*CrashAt) ProtoMessage() {}
 
 func (x *CrashAt) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[15]
+	mi := &file_host_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1517,7 @@ func (x *CrashAt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CrashAt.ProtoReflect.Descriptor instead.
 func (*CrashAt) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{15}
+	return file_host_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CrashAt) GetPoint() string {
@@ -1425,7 +1550,7 @@ type FromHost struct {
 
 func (x *FromHost) Reset() {
 	*x = FromHost{}
-	mi := &file_host_proto_msgTypes[16]
+	mi := &file_host_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1562,7 @@ func (x *FromHost) String() string {
 func (*FromHost) ProtoMessage() {}
 
 func (x *FromHost) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[16]
+	mi := &file_host_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1575,7 @@ func (x *FromHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FromHost.ProtoReflect.Descriptor instead.
 func (*FromHost) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{16}
+	return file_host_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FromHost) GetBody() isFromHost_Body {
@@ -1536,7 +1661,7 @@ type HelloReply struct {
 
 func (x *HelloReply) Reset() {
 	*x = HelloReply{}
-	mi := &file_host_proto_msgTypes[17]
+	mi := &file_host_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1673,7 @@ func (x *HelloReply) String() string {
 func (*HelloReply) ProtoMessage() {}
 
 func (x *HelloReply) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[17]
+	mi := &file_host_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1686,7 @@ func (x *HelloReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloReply.ProtoReflect.Descriptor instead.
 func (*HelloReply) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{17}
+	return file_host_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HelloReply) GetProtocolVersion() uint32 {
@@ -1604,7 +1729,7 @@ type ItemChange struct {
 
 func (x *ItemChange) Reset() {
 	*x = ItemChange{}
-	mi := &file_host_proto_msgTypes[18]
+	mi := &file_host_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +1741,7 @@ func (x *ItemChange) String() string {
 func (*ItemChange) ProtoMessage() {}
 
 func (x *ItemChange) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[18]
+	mi := &file_host_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +1754,7 @@ func (x *ItemChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ItemChange.ProtoReflect.Descriptor instead.
 func (*ItemChange) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{18}
+	return file_host_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ItemChange) GetName() string {
@@ -1665,7 +1790,7 @@ type JournalEntry struct {
 
 func (x *JournalEntry) Reset() {
 	*x = JournalEntry{}
-	mi := &file_host_proto_msgTypes[19]
+	mi := &file_host_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1802,7 @@ func (x *JournalEntry) String() string {
 func (*JournalEntry) ProtoMessage() {}
 
 func (x *JournalEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[19]
+	mi := &file_host_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1815,7 @@ func (x *JournalEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalEntry.ProtoReflect.Descriptor instead.
 func (*JournalEntry) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{19}
+	return file_host_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JournalEntry) GetSession() uint64 {
@@ -1733,7 +1858,7 @@ type SessionClosed struct {
 
 func (x *SessionClosed) Reset() {
 	*x = SessionClosed{}
-	mi := &file_host_proto_msgTypes[20]
+	mi := &file_host_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1745,7 +1870,7 @@ func (x *SessionClosed) String() string {
 func (*SessionClosed) ProtoMessage() {}
 
 func (x *SessionClosed) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[20]
+	mi := &file_host_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1758,7 +1883,7 @@ func (x *SessionClosed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionClosed.ProtoReflect.Descriptor instead.
 func (*SessionClosed) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{20}
+	return file_host_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SessionClosed) GetSession() uint64 {
@@ -1799,7 +1924,7 @@ type HostStats struct {
 
 func (x *HostStats) Reset() {
 	*x = HostStats{}
-	mi := &file_host_proto_msgTypes[21]
+	mi := &file_host_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1811,7 +1936,7 @@ func (x *HostStats) String() string {
 func (*HostStats) ProtoMessage() {}
 
 func (x *HostStats) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[21]
+	mi := &file_host_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1824,7 +1949,7 @@ func (x *HostStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostStats.ProtoReflect.Descriptor instead.
 func (*HostStats) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{21}
+	return file_host_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HostStats) GetHeapBytes() uint64 {
@@ -1905,6 +2030,9 @@ type Event struct {
 	//	*Event_SendFinished
 	//	*Event_Identity
 	//	*Event_Other
+	//	*Event_Chat
+	//	*Event_Presence
+	//	*Event_Limit
 	Body          isEvent_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1912,7 +2040,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_host_proto_msgTypes[22]
+	mi := &file_host_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2052,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[22]
+	mi := &file_host_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2065,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{22}
+	return file_host_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Event) GetReceivedAtMs() int64 {
@@ -2042,6 +2170,33 @@ func (x *Event) GetOther() *OtherEvent {
 	return nil
 }
 
+func (x *Event) GetChat() *ChatEvent {
+	if x != nil {
+		if x, ok := x.Body.(*Event_Chat); ok {
+			return x.Chat
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetPresence() *ContactPresence {
+	if x != nil {
+		if x, ok := x.Body.(*Event_Presence); ok {
+			return x.Presence
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetLimit() *LimitNotice {
+	if x != nil {
+		if x, ok := x.Body.(*Event_Limit); ok {
+			return x.Limit
+		}
+	}
+	return nil
+}
+
 type isEvent_Body interface {
 	isEvent_Body()
 }
@@ -2082,6 +2237,18 @@ type Event_Other struct {
 	Other *OtherEvent `protobuf:"bytes,18,opt,name=other,proto3,oneof"`
 }
 
+type Event_Chat struct {
+	Chat *ChatEvent `protobuf:"bytes,19,opt,name=chat,proto3,oneof"`
+}
+
+type Event_Presence struct {
+	Presence *ContactPresence `protobuf:"bytes,20,opt,name=presence,proto3,oneof"`
+}
+
+type Event_Limit struct {
+	Limit *LimitNotice `protobuf:"bytes,30,opt,name=limit,proto3,oneof"`
+}
+
 func (*Event_Message) isEvent_Body() {}
 
 func (*Event_Undecryptable) isEvent_Body() {}
@@ -2100,6 +2267,12 @@ func (*Event_Identity) isEvent_Body() {}
 
 func (*Event_Other) isEvent_Body() {}
 
+func (*Event_Chat) isEvent_Body() {}
+
+func (*Event_Presence) isEvent_Body() {}
+
+func (*Event_Limit) isEvent_Body() {}
+
 type Identity struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Jid           string                 `protobuf:"bytes,1,opt,name=jid,proto3" json:"jid,omitempty"`
@@ -2111,7 +2284,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_host_proto_msgTypes[23]
+	mi := &file_host_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2296,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[23]
+	mi := &file_host_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2309,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{23}
+	return file_host_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Identity) GetJid() string {
@@ -2173,7 +2346,7 @@ type MessageKey struct {
 
 func (x *MessageKey) Reset() {
 	*x = MessageKey{}
-	mi := &file_host_proto_msgTypes[24]
+	mi := &file_host_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2358,7 @@ func (x *MessageKey) String() string {
 func (*MessageKey) ProtoMessage() {}
 
 func (x *MessageKey) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[24]
+	mi := &file_host_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2371,7 @@ func (x *MessageKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageKey.ProtoReflect.Descriptor instead.
 func (*MessageKey) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{24}
+	return file_host_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *MessageKey) GetChat() string {
@@ -2263,7 +2436,7 @@ type IncomingMessage struct {
 
 func (x *IncomingMessage) Reset() {
 	*x = IncomingMessage{}
-	mi := &file_host_proto_msgTypes[25]
+	mi := &file_host_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2448,7 @@ func (x *IncomingMessage) String() string {
 func (*IncomingMessage) ProtoMessage() {}
 
 func (x *IncomingMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[25]
+	mi := &file_host_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2461,7 @@ func (x *IncomingMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IncomingMessage.ProtoReflect.Descriptor instead.
 func (*IncomingMessage) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{25}
+	return file_host_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *IncomingMessage) GetKey() *MessageKey {
@@ -2444,7 +2617,7 @@ type Undecryptable struct {
 
 func (x *Undecryptable) Reset() {
 	*x = Undecryptable{}
-	mi := &file_host_proto_msgTypes[26]
+	mi := &file_host_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2629,7 @@ func (x *Undecryptable) String() string {
 func (*Undecryptable) ProtoMessage() {}
 
 func (x *Undecryptable) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[26]
+	mi := &file_host_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2642,7 @@ func (x *Undecryptable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Undecryptable.ProtoReflect.Descriptor instead.
 func (*Undecryptable) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{26}
+	return file_host_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Undecryptable) GetKey() *MessageKey {
@@ -2565,7 +2738,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_host_proto_msgTypes[27]
+	mi := &file_host_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2577,7 +2750,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[27]
+	mi := &file_host_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2590,7 +2763,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{27}
+	return file_host_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Receipt) GetChat() *Identity {
@@ -2666,7 +2839,7 @@ type SessionState struct {
 
 func (x *SessionState) Reset() {
 	*x = SessionState{}
-	mi := &file_host_proto_msgTypes[28]
+	mi := &file_host_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2678,7 +2851,7 @@ func (x *SessionState) String() string {
 func (*SessionState) ProtoMessage() {}
 
 func (x *SessionState) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[28]
+	mi := &file_host_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2691,7 +2864,7 @@ func (x *SessionState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionState.ProtoReflect.Descriptor instead.
 func (*SessionState) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{28}
+	return file_host_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SessionState) GetState() SessionState_State {
@@ -2771,7 +2944,7 @@ type PairingCode struct {
 
 func (x *PairingCode) Reset() {
 	*x = PairingCode{}
-	mi := &file_host_proto_msgTypes[29]
+	mi := &file_host_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2783,7 +2956,7 @@ func (x *PairingCode) String() string {
 func (*PairingCode) ProtoMessage() {}
 
 func (x *PairingCode) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[29]
+	mi := &file_host_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2796,7 +2969,7 @@ func (x *PairingCode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PairingCode.ProtoReflect.Descriptor instead.
 func (*PairingCode) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{29}
+	return file_host_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PairingCode) GetQrCodes() []string {
@@ -2844,18 +3017,20 @@ func (x *PairingCode) GetCommandId() string {
 // In the entry that holds the stanza (item "x/<message_id>") and the ratchet step. chat is the JID it is sent to (a LID
 // where WhatsApp wants one).
 type SendStarted struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	CommandId     string                 `protobuf:"bytes,1,opt,name=command_id,json=commandId,proto3" json:"command_id,omitempty"`
-	MessageId     string                 `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	Chat          string                 `protobuf:"bytes,3,opt,name=chat,proto3" json:"chat,omitempty"`
-	Recipient     *Identity              `protobuf:"bytes,4,opt,name=recipient,proto3" json:"recipient,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	CommandId        string                 `protobuf:"bytes,1,opt,name=command_id,json=commandId,proto3" json:"command_id,omitempty"`
+	MessageId        string                 `protobuf:"bytes,2,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	Chat             string                 `protobuf:"bytes,3,opt,name=chat,proto3" json:"chat,omitempty"`
+	Recipient        *Identity              `protobuf:"bytes,4,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	EphemeralS       *int32                 `protobuf:"varint,5,opt,name=ephemeral_s,json=ephemeralS,proto3,oneof" json:"ephemeral_s,omitempty"` // the chat's disappearing timer, where the host added it to the message
+	EphemeralSetAtMs int64                  `protobuf:"varint,6,opt,name=ephemeral_set_at_ms,json=ephemeralSetAtMs,proto3" json:"ephemeral_set_at_ms,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *SendStarted) Reset() {
 	*x = SendStarted{}
-	mi := &file_host_proto_msgTypes[30]
+	mi := &file_host_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2867,7 +3042,7 @@ func (x *SendStarted) String() string {
 func (*SendStarted) ProtoMessage() {}
 
 func (x *SendStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[30]
+	mi := &file_host_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2880,7 +3055,7 @@ func (x *SendStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendStarted.ProtoReflect.Descriptor instead.
 func (*SendStarted) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{30}
+	return file_host_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SendStarted) GetCommandId() string {
@@ -2911,6 +3086,20 @@ func (x *SendStarted) GetRecipient() *Identity {
 	return nil
 }
 
+func (x *SendStarted) GetEphemeralS() int32 {
+	if x != nil && x.EphemeralS != nil {
+		return *x.EphemeralS
+	}
+	return 0
+}
+
+func (x *SendStarted) GetEphemeralSetAtMs() int64 {
+	if x != nil {
+		return x.EphemeralSetAtMs
+	}
+	return 0
+}
+
 type SendFinished struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	CommandId     string                 `protobuf:"bytes,1,opt,name=command_id,json=commandId,proto3" json:"command_id,omitempty"`
@@ -2928,7 +3117,7 @@ type SendFinished struct {
 
 func (x *SendFinished) Reset() {
 	*x = SendFinished{}
-	mi := &file_host_proto_msgTypes[31]
+	mi := &file_host_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2940,7 +3129,7 @@ func (x *SendFinished) String() string {
 func (*SendFinished) ProtoMessage() {}
 
 func (x *SendFinished) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[31]
+	mi := &file_host_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2953,7 +3142,7 @@ func (x *SendFinished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendFinished.ProtoReflect.Descriptor instead.
 func (*SendFinished) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{31}
+	return file_host_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SendFinished) GetCommandId() string {
@@ -3019,6 +3208,83 @@ func (x *SendFinished) GetChat() string {
 	return ""
 }
 
+// WhatsApp restricts the account: kind is timelock (no new chats until until_ms). active=false lifts it.
+type LimitNotice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Active        bool                   `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"`
+	UntilMs       int64                  `protobuf:"varint,3,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	OccurredAtMs  int64                  `protobuf:"varint,5,opt,name=occurred_at_ms,json=occurredAtMs,proto3" json:"occurred_at_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LimitNotice) Reset() {
+	*x = LimitNotice{}
+	mi := &file_host_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LimitNotice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LimitNotice) ProtoMessage() {}
+
+func (x *LimitNotice) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LimitNotice.ProtoReflect.Descriptor instead.
+func (*LimitNotice) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *LimitNotice) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *LimitNotice) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *LimitNotice) GetUntilMs() int64 {
+	if x != nil {
+		return x.UntilMs
+	}
+	return 0
+}
+
+func (x *LimitNotice) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *LimitNotice) GetOccurredAtMs() int64 {
+	if x != nil {
+		return x.OccurredAtMs
+	}
+	return 0
+}
+
 type IdentityMapping struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Lid           string                 `protobuf:"bytes,1,opt,name=lid,proto3" json:"lid,omitempty"`
@@ -3029,7 +3295,7 @@ type IdentityMapping struct {
 
 func (x *IdentityMapping) Reset() {
 	*x = IdentityMapping{}
-	mi := &file_host_proto_msgTypes[32]
+	mi := &file_host_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3041,7 +3307,7 @@ func (x *IdentityMapping) String() string {
 func (*IdentityMapping) ProtoMessage() {}
 
 func (x *IdentityMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[32]
+	mi := &file_host_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3054,7 +3320,7 @@ func (x *IdentityMapping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityMapping.ProtoReflect.Descriptor instead.
 func (*IdentityMapping) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{32}
+	return file_host_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *IdentityMapping) GetLid() string {
@@ -3071,6 +3337,160 @@ func (x *IdentityMapping) GetPn() string {
 	return ""
 }
 
+// What happened in a chat beside messages. kind: typing (composing | recording | paused) or timer (seconds, 0 = off).
+type ChatEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Chat          *Identity              `protobuf:"bytes,2,opt,name=chat,proto3" json:"chat,omitempty"`
+	Actor         *Identity              `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	Typing        string                 `protobuf:"bytes,4,opt,name=typing,proto3" json:"typing,omitempty"`
+	TimerS        *int32                 `protobuf:"varint,5,opt,name=timer_s,json=timerS,proto3,oneof" json:"timer_s,omitempty"`
+	TimerSetAtMs  int64                  `protobuf:"varint,6,opt,name=timer_set_at_ms,json=timerSetAtMs,proto3" json:"timer_set_at_ms,omitempty"`
+	OccurredAtMs  int64                  `protobuf:"varint,7,opt,name=occurred_at_ms,json=occurredAtMs,proto3" json:"occurred_at_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChatEvent) Reset() {
+	*x = ChatEvent{}
+	mi := &file_host_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChatEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChatEvent) ProtoMessage() {}
+
+func (x *ChatEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChatEvent.ProtoReflect.Descriptor instead.
+func (*ChatEvent) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ChatEvent) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ChatEvent) GetChat() *Identity {
+	if x != nil {
+		return x.Chat
+	}
+	return nil
+}
+
+func (x *ChatEvent) GetActor() *Identity {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *ChatEvent) GetTyping() string {
+	if x != nil {
+		return x.Typing
+	}
+	return ""
+}
+
+func (x *ChatEvent) GetTimerS() int32 {
+	if x != nil && x.TimerS != nil {
+		return *x.TimerS
+	}
+	return 0
+}
+
+func (x *ChatEvent) GetTimerSetAtMs() int64 {
+	if x != nil {
+		return x.TimerSetAtMs
+	}
+	return 0
+}
+
+func (x *ChatEvent) GetOccurredAtMs() int64 {
+	if x != nil {
+		return x.OccurredAtMs
+	}
+	return 0
+}
+
+// Whether a contact is online; of those only that a Mark of kind subscribe asked for.
+type ContactPresence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Contact       *Identity              `protobuf:"bytes,1,opt,name=contact,proto3" json:"contact,omitempty"`
+	Available     bool                   `protobuf:"varint,2,opt,name=available,proto3" json:"available,omitempty"`
+	LastSeenMs    int64                  `protobuf:"varint,3,opt,name=last_seen_ms,json=lastSeenMs,proto3" json:"last_seen_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContactPresence) Reset() {
+	*x = ContactPresence{}
+	mi := &file_host_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContactPresence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContactPresence) ProtoMessage() {}
+
+func (x *ContactPresence) ProtoReflect() protoreflect.Message {
+	mi := &file_host_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContactPresence.ProtoReflect.Descriptor instead.
+func (*ContactPresence) Descriptor() ([]byte, []int) {
+	return file_host_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ContactPresence) GetContact() *Identity {
+	if x != nil {
+		return x.Contact
+	}
+	return nil
+}
+
+func (x *ContactPresence) GetAvailable() bool {
+	if x != nil {
+		return x.Available
+	}
+	return false
+}
+
+func (x *ContactPresence) GetLastSeenMs() int64 {
+	if x != nil {
+		return x.LastSeenMs
+	}
+	return 0
+}
+
 // An event whose family has no record yet: published as such, never dropped.
 type OtherEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3084,7 +3504,7 @@ type OtherEvent struct {
 
 func (x *OtherEvent) Reset() {
 	*x = OtherEvent{}
-	mi := &file_host_proto_msgTypes[33]
+	mi := &file_host_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3096,7 +3516,7 @@ func (x *OtherEvent) String() string {
 func (*OtherEvent) ProtoMessage() {}
 
 func (x *OtherEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[33]
+	mi := &file_host_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3109,7 +3529,7 @@ func (x *OtherEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OtherEvent.ProtoReflect.Descriptor instead.
 func (*OtherEvent) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{33}
+	return file_host_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *OtherEvent) GetType() string {
@@ -3164,7 +3584,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_host_proto_msgTypes[34]
+	mi := &file_host_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3176,7 +3596,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[34]
+	mi := &file_host_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3189,7 +3609,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{34}
+	return file_host_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Content) GetType() string {
@@ -3310,7 +3730,7 @@ type LinkPreview struct {
 
 func (x *LinkPreview) Reset() {
 	*x = LinkPreview{}
-	mi := &file_host_proto_msgTypes[35]
+	mi := &file_host_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3322,7 +3742,7 @@ func (x *LinkPreview) String() string {
 func (*LinkPreview) ProtoMessage() {}
 
 func (x *LinkPreview) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[35]
+	mi := &file_host_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3335,7 +3755,7 @@ func (x *LinkPreview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkPreview.ProtoReflect.Descriptor instead.
 func (*LinkPreview) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{35}
+	return file_host_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *LinkPreview) GetUrl() string {
@@ -3384,7 +3804,7 @@ type SystemInfo struct {
 
 func (x *SystemInfo) Reset() {
 	*x = SystemInfo{}
-	mi := &file_host_proto_msgTypes[36]
+	mi := &file_host_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3396,7 +3816,7 @@ func (x *SystemInfo) String() string {
 func (*SystemInfo) ProtoMessage() {}
 
 func (x *SystemInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[36]
+	mi := &file_host_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3409,7 +3829,7 @@ func (x *SystemInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SystemInfo.ProtoReflect.Descriptor instead.
 func (*SystemInfo) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{36}
+	return file_host_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SystemInfo) GetProtocolType() string {
@@ -3445,7 +3865,7 @@ type Raw struct {
 
 func (x *Raw) Reset() {
 	*x = Raw{}
-	mi := &file_host_proto_msgTypes[37]
+	mi := &file_host_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3457,7 +3877,7 @@ func (x *Raw) String() string {
 func (*Raw) ProtoMessage() {}
 
 func (x *Raw) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[37]
+	mi := &file_host_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3470,7 +3890,7 @@ func (x *Raw) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Raw.ProtoReflect.Descriptor instead.
 func (*Raw) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{37}
+	return file_host_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Raw) GetFormat() string {
@@ -3512,7 +3932,7 @@ type Quoted struct {
 
 func (x *Quoted) Reset() {
 	*x = Quoted{}
-	mi := &file_host_proto_msgTypes[38]
+	mi := &file_host_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3524,7 +3944,7 @@ func (x *Quoted) String() string {
 func (*Quoted) ProtoMessage() {}
 
 func (x *Quoted) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[38]
+	mi := &file_host_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3537,7 +3957,7 @@ func (x *Quoted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quoted.ProtoReflect.Descriptor instead.
 func (*Quoted) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{38}
+	return file_host_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Quoted) GetKey() *MessageKey {
@@ -3571,7 +3991,7 @@ type GroupMention struct {
 
 func (x *GroupMention) Reset() {
 	*x = GroupMention{}
-	mi := &file_host_proto_msgTypes[39]
+	mi := &file_host_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3583,7 +4003,7 @@ func (x *GroupMention) String() string {
 func (*GroupMention) ProtoMessage() {}
 
 func (x *GroupMention) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[39]
+	mi := &file_host_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3596,7 +4016,7 @@ func (x *GroupMention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupMention.ProtoReflect.Descriptor instead.
 func (*GroupMention) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{39}
+	return file_host_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GroupMention) GetJid() string {
@@ -3632,7 +4052,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_host_proto_msgTypes[40]
+	mi := &file_host_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3644,7 +4064,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[40]
+	mi := &file_host_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3657,7 +4077,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{40}
+	return file_host_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Context) GetQuoted() *Quoted {
@@ -3752,7 +4172,7 @@ type OutgoingContent struct {
 
 func (x *OutgoingContent) Reset() {
 	*x = OutgoingContent{}
-	mi := &file_host_proto_msgTypes[41]
+	mi := &file_host_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3764,7 +4184,7 @@ func (x *OutgoingContent) String() string {
 func (*OutgoingContent) ProtoMessage() {}
 
 func (x *OutgoingContent) ProtoReflect() protoreflect.Message {
-	mi := &file_host_proto_msgTypes[41]
+	mi := &file_host_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3777,7 +4197,7 @@ func (x *OutgoingContent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutgoingContent.ProtoReflect.Descriptor instead.
 func (*OutgoingContent) Descriptor() ([]byte, []int) {
-	return file_host_proto_rawDescGZIP(), []int{41}
+	return file_host_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *OutgoingContent) GetType() string {
@@ -3841,7 +4261,7 @@ const file_host_proto_rawDesc = "" +
 	"\bcrash_at\x18\n" +
 	" \x01(\v2\x16.wharf.host.v1.CrashAtH\x00R\acrashAt\x12)\n" +
 	"\x04mark\x18\v \x01(\v2\x13.wharf.host.v1.MarkH\x00R\x04markB\x06\n" +
-	"\x04body\"\xcc\x02\n" +
+	"\x04body\"\xae\x03\n" +
 	"\x05Hello\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x12!\n" +
 	"\fcredit_bytes\x18\x02 \x01(\x04R\vcreditBytes\x12*\n" +
@@ -3850,7 +4270,20 @@ const file_host_proto_rawDesc = "" +
 	"\x0fparallel_starts\x18\x05 \x01(\rR\x0eparallelStarts\x12$\n" +
 	"\x0eack_timeout_ms\x18\x06 \x01(\rR\fackTimeoutMs\x126\n" +
 	"\tsimulator\x18\a \x01(\v2\x18.wharf.host.v1.SimulatorR\tsimulator\x12\x18\n" +
-	"\averbose\x18\b \x01(\bR\averbose\"k\n" +
+	"\averbose\x18\b \x01(\bR\averbose\x12<\n" +
+	"\vsupervision\x18\t \x01(\v2\x1a.wharf.host.v1.SupervisionR\vsupervision\x12\"\n" +
+	"\rphone_code_ms\x18\n" +
+	" \x01(\rR\vphoneCodeMs\"\xcf\x02\n" +
+	"\vSupervision\x12(\n" +
+	"\x10keepalive_min_ms\x18\x01 \x01(\rR\x0ekeepaliveMinMs\x12(\n" +
+	"\x10keepalive_max_ms\x18\x02 \x01(\rR\x0ekeepaliveMaxMs\x12.\n" +
+	"\x13keepalive_answer_ms\x18\x03 \x01(\rR\x11keepaliveAnswerMs\x12\x1d\n" +
+	"\n" +
+	"silence_ms\x18\x04 \x01(\rR\tsilenceMs\x12\x19\n" +
+	"\blogin_ms\x18\x05 \x01(\rR\aloginMs\x12(\n" +
+	"\x10pair_watchdog_ms\x18\x06 \x01(\rR\x0epairWatchdogMs\x12,\n" +
+	"\x12reconnect_first_ms\x18\a \x01(\rR\x10reconnectFirstMs\x12*\n" +
+	"\x11reconnect_most_ms\x18\b \x01(\rR\x0freconnectMostMs\"k\n" +
 	"\tSimulator\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12&\n" +
 	"\x0froot_public_key\x18\x02 \x01(\fR\rrootPublicKey\x12\x1c\n" +
@@ -3861,13 +4294,14 @@ const file_host_proto_rawDesc = "" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
 	"instanceId\x12\x1c\n" +
 	"\tsimulated\x18\x03 \x01(\bR\tsimulated\x12:\n" +
-	"\bsettings\x18\x04 \x01(\v2\x1e.wharf.host.v1.SessionSettingsR\bsettings\"\x8c\x01\n" +
+	"\bsettings\x18\x04 \x01(\v2\x1e.wharf.host.v1.SessionSettingsR\bsettings\"\xa9\x01\n" +
 	"\x0fSessionSettings\x12'\n" +
 	"\x0factive_receipts\x18\x01 \x01(\bR\x0eactiveReceipts\x12\x14\n" +
 	"\x05proxy\x18\x02 \x01(\tR\x05proxy\x12\x1f\n" +
 	"\vdevice_name\x18\x03 \x01(\tR\n" +
 	"deviceName\x12\x19\n" +
-	"\bkeep_raw\x18\x04 \x01(\bR\akeepRaw\"0\n" +
+	"\bkeep_raw\x18\x04 \x01(\bR\akeepRaw\x12\x1b\n" +
+	"\tpush_name\x18\x05 \x01(\tR\bpushName\"0\n" +
 	"\x04Item\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"g\n" +
@@ -3956,7 +4390,7 @@ const file_host_proto_rawDesc = "" +
 	"\rundecryptable\x18\x06 \x01(\x04R\rundecryptable\x12'\n" +
 	"\x0fjournal_entries\x18\a \x01(\x04R\x0ejournalEntries\x12\x15\n" +
 	"\x06cpu_ms\x18\b \x01(\x04R\x05cpuMs\x12\x1b\n" +
-	"\trss_bytes\x18\t \x01(\x04R\brssBytes\"\x86\x05\n" +
+	"\trss_bytes\x18\t \x01(\x04R\brssBytes\"\xa8\x06\n" +
 	"\x05Event\x12$\n" +
 	"\x0ereceived_at_ms\x18\x01 \x01(\x03R\freceivedAtMs\x12-\n" +
 	"\x06origin\x18\x02 \x01(\x0e2\x15.wharf.host.v1.OriginR\x06origin\x12:\n" +
@@ -3969,7 +4403,10 @@ const file_host_proto_rawDesc = "" +
 	"\fsend_started\x18\x0f \x01(\v2\x1a.wharf.host.v1.SendStartedH\x00R\vsendStarted\x12B\n" +
 	"\rsend_finished\x18\x10 \x01(\v2\x1b.wharf.host.v1.SendFinishedH\x00R\fsendFinished\x12<\n" +
 	"\bidentity\x18\x11 \x01(\v2\x1e.wharf.host.v1.IdentityMappingH\x00R\bidentity\x121\n" +
-	"\x05other\x18\x12 \x01(\v2\x19.wharf.host.v1.OtherEventH\x00R\x05otherB\x06\n" +
+	"\x05other\x18\x12 \x01(\v2\x19.wharf.host.v1.OtherEventH\x00R\x05other\x12.\n" +
+	"\x04chat\x18\x13 \x01(\v2\x18.wharf.host.v1.ChatEventH\x00R\x04chat\x12<\n" +
+	"\bpresence\x18\x14 \x01(\v2\x1e.wharf.host.v1.ContactPresenceH\x00R\bpresence\x122\n" +
+	"\x05limit\x18\x1e \x01(\v2\x1a.wharf.host.v1.LimitNoticeH\x00R\x05limitB\x06\n" +
 	"\x04body\">\n" +
 	"\bIdentity\x12\x10\n" +
 	"\x03jid\x18\x01 \x01(\tR\x03jid\x12\x10\n" +
@@ -4078,14 +4515,18 @@ const file_host_proto_rawDesc = "" +
 	"\x05index\x18\x04 \x01(\rR\x05index\x12\x14\n" +
 	"\x05total\x18\x05 \x01(\rR\x05total\x12\x1d\n" +
 	"\n" +
-	"command_id\x18\x06 \x01(\tR\tcommandId\"\x96\x01\n" +
+	"command_id\x18\x06 \x01(\tR\tcommandId\"\xfb\x01\n" +
 	"\vSendStarted\x12\x1d\n" +
 	"\n" +
 	"command_id\x18\x01 \x01(\tR\tcommandId\x12\x1d\n" +
 	"\n" +
 	"message_id\x18\x02 \x01(\tR\tmessageId\x12\x12\n" +
 	"\x04chat\x18\x03 \x01(\tR\x04chat\x125\n" +
-	"\trecipient\x18\x04 \x01(\v2\x17.wharf.host.v1.IdentityR\trecipient\"\x85\x03\n" +
+	"\trecipient\x18\x04 \x01(\v2\x17.wharf.host.v1.IdentityR\trecipient\x12$\n" +
+	"\vephemeral_s\x18\x05 \x01(\x05H\x00R\n" +
+	"ephemeralS\x88\x01\x01\x12-\n" +
+	"\x13ephemeral_set_at_ms\x18\x06 \x01(\x03R\x10ephemeralSetAtMsB\x0e\n" +
+	"\f_ephemeral_s\"\x85\x03\n" +
 	"\fSendFinished\x12\x1d\n" +
 	"\n" +
 	"command_id\x18\x01 \x01(\tR\tcommandId\x12\x1d\n" +
@@ -4106,10 +4547,31 @@ const file_host_proto_rawDesc = "" +
 	"\bREJECTED\x10\x02\x12\n" +
 	"\n" +
 	"\x06NO_ACK\x10\x03\x12\f\n" +
-	"\bNOT_SENT\x10\x04\"3\n" +
+	"\bNOT_SENT\x10\x04\"\x92\x01\n" +
+	"\vLimitNotice\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06active\x18\x02 \x01(\bR\x06active\x12\x19\n" +
+	"\buntil_ms\x18\x03 \x01(\x03R\auntilMs\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12$\n" +
+	"\x0eoccurred_at_ms\x18\x05 \x01(\x03R\foccurredAtMs\"3\n" +
 	"\x0fIdentityMapping\x12\x10\n" +
 	"\x03lid\x18\x01 \x01(\tR\x03lid\x12\x0e\n" +
-	"\x02pn\x18\x02 \x01(\tR\x02pn\"v\n" +
+	"\x02pn\x18\x02 \x01(\tR\x02pn\"\x8a\x02\n" +
+	"\tChatEvent\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12+\n" +
+	"\x04chat\x18\x02 \x01(\v2\x17.wharf.host.v1.IdentityR\x04chat\x12-\n" +
+	"\x05actor\x18\x03 \x01(\v2\x17.wharf.host.v1.IdentityR\x05actor\x12\x16\n" +
+	"\x06typing\x18\x04 \x01(\tR\x06typing\x12\x1c\n" +
+	"\atimer_s\x18\x05 \x01(\x05H\x00R\x06timerS\x88\x01\x01\x12%\n" +
+	"\x0ftimer_set_at_ms\x18\x06 \x01(\x03R\ftimerSetAtMs\x12$\n" +
+	"\x0eoccurred_at_ms\x18\a \x01(\x03R\foccurredAtMsB\n" +
+	"\n" +
+	"\b_timer_s\"\x84\x01\n" +
+	"\x0fContactPresence\x121\n" +
+	"\acontact\x18\x01 \x01(\v2\x17.wharf.host.v1.IdentityR\acontact\x12\x1c\n" +
+	"\tavailable\x18\x02 \x01(\bR\tavailable\x12 \n" +
+	"\flast_seen_ms\x18\x03 \x01(\x03R\n" +
+	"lastSeenMs\"v\n" +
 	"\n" +
 	"OtherEvent\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
@@ -4215,121 +4677,132 @@ func file_host_proto_rawDescGZIP() []byte {
 }
 
 var file_host_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_host_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_host_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_host_proto_goTypes = []any{
 	(Origin)(0),               // 0: wharf.host.v1.Origin
 	(SessionState_State)(0),   // 1: wharf.host.v1.SessionState.State
 	(SendFinished_Outcome)(0), // 2: wharf.host.v1.SendFinished.Outcome
 	(*ToHost)(nil),            // 3: wharf.host.v1.ToHost
 	(*Hello)(nil),             // 4: wharf.host.v1.Hello
-	(*Simulator)(nil),         // 5: wharf.host.v1.Simulator
-	(*OpenSession)(nil),       // 6: wharf.host.v1.OpenSession
-	(*SessionSettings)(nil),   // 7: wharf.host.v1.SessionSettings
-	(*Item)(nil),              // 8: wharf.host.v1.Item
-	(*RestoreItems)(nil),      // 9: wharf.host.v1.RestoreItems
-	(*CloseSession)(nil),      // 10: wharf.host.v1.CloseSession
-	(*Pair)(nil),              // 11: wharf.host.v1.Pair
-	(*Logout)(nil),            // 12: wharf.host.v1.Logout
-	(*Send)(nil),              // 13: wharf.host.v1.Send
-	(*Mark)(nil),              // 14: wharf.host.v1.Mark
-	(*Position)(nil),          // 15: wharf.host.v1.Position
-	(*Durable)(nil),           // 16: wharf.host.v1.Durable
-	(*Credit)(nil),            // 17: wharf.host.v1.Credit
-	(*CrashAt)(nil),           // 18: wharf.host.v1.CrashAt
-	(*FromHost)(nil),          // 19: wharf.host.v1.FromHost
-	(*HelloReply)(nil),        // 20: wharf.host.v1.HelloReply
-	(*ItemChange)(nil),        // 21: wharf.host.v1.ItemChange
-	(*JournalEntry)(nil),      // 22: wharf.host.v1.JournalEntry
-	(*SessionClosed)(nil),     // 23: wharf.host.v1.SessionClosed
-	(*HostStats)(nil),         // 24: wharf.host.v1.HostStats
-	(*Event)(nil),             // 25: wharf.host.v1.Event
-	(*Identity)(nil),          // 26: wharf.host.v1.Identity
-	(*MessageKey)(nil),        // 27: wharf.host.v1.MessageKey
-	(*IncomingMessage)(nil),   // 28: wharf.host.v1.IncomingMessage
-	(*Undecryptable)(nil),     // 29: wharf.host.v1.Undecryptable
-	(*Receipt)(nil),           // 30: wharf.host.v1.Receipt
-	(*SessionState)(nil),      // 31: wharf.host.v1.SessionState
-	(*PairingCode)(nil),       // 32: wharf.host.v1.PairingCode
-	(*SendStarted)(nil),       // 33: wharf.host.v1.SendStarted
-	(*SendFinished)(nil),      // 34: wharf.host.v1.SendFinished
-	(*IdentityMapping)(nil),   // 35: wharf.host.v1.IdentityMapping
-	(*OtherEvent)(nil),        // 36: wharf.host.v1.OtherEvent
-	(*Content)(nil),           // 37: wharf.host.v1.Content
-	(*LinkPreview)(nil),       // 38: wharf.host.v1.LinkPreview
-	(*SystemInfo)(nil),        // 39: wharf.host.v1.SystemInfo
-	(*Raw)(nil),               // 40: wharf.host.v1.Raw
-	(*Quoted)(nil),            // 41: wharf.host.v1.Quoted
-	(*GroupMention)(nil),      // 42: wharf.host.v1.GroupMention
-	(*Context)(nil),           // 43: wharf.host.v1.Context
-	(*OutgoingContent)(nil),   // 44: wharf.host.v1.OutgoingContent
-	nil,                       // 45: wharf.host.v1.SessionState.CountsEntry
-	nil,                       // 46: wharf.host.v1.Context.ConversionEntry
+	(*Supervision)(nil),       // 5: wharf.host.v1.Supervision
+	(*Simulator)(nil),         // 6: wharf.host.v1.Simulator
+	(*OpenSession)(nil),       // 7: wharf.host.v1.OpenSession
+	(*SessionSettings)(nil),   // 8: wharf.host.v1.SessionSettings
+	(*Item)(nil),              // 9: wharf.host.v1.Item
+	(*RestoreItems)(nil),      // 10: wharf.host.v1.RestoreItems
+	(*CloseSession)(nil),      // 11: wharf.host.v1.CloseSession
+	(*Pair)(nil),              // 12: wharf.host.v1.Pair
+	(*Logout)(nil),            // 13: wharf.host.v1.Logout
+	(*Send)(nil),              // 14: wharf.host.v1.Send
+	(*Mark)(nil),              // 15: wharf.host.v1.Mark
+	(*Position)(nil),          // 16: wharf.host.v1.Position
+	(*Durable)(nil),           // 17: wharf.host.v1.Durable
+	(*Credit)(nil),            // 18: wharf.host.v1.Credit
+	(*CrashAt)(nil),           // 19: wharf.host.v1.CrashAt
+	(*FromHost)(nil),          // 20: wharf.host.v1.FromHost
+	(*HelloReply)(nil),        // 21: wharf.host.v1.HelloReply
+	(*ItemChange)(nil),        // 22: wharf.host.v1.ItemChange
+	(*JournalEntry)(nil),      // 23: wharf.host.v1.JournalEntry
+	(*SessionClosed)(nil),     // 24: wharf.host.v1.SessionClosed
+	(*HostStats)(nil),         // 25: wharf.host.v1.HostStats
+	(*Event)(nil),             // 26: wharf.host.v1.Event
+	(*Identity)(nil),          // 27: wharf.host.v1.Identity
+	(*MessageKey)(nil),        // 28: wharf.host.v1.MessageKey
+	(*IncomingMessage)(nil),   // 29: wharf.host.v1.IncomingMessage
+	(*Undecryptable)(nil),     // 30: wharf.host.v1.Undecryptable
+	(*Receipt)(nil),           // 31: wharf.host.v1.Receipt
+	(*SessionState)(nil),      // 32: wharf.host.v1.SessionState
+	(*PairingCode)(nil),       // 33: wharf.host.v1.PairingCode
+	(*SendStarted)(nil),       // 34: wharf.host.v1.SendStarted
+	(*SendFinished)(nil),      // 35: wharf.host.v1.SendFinished
+	(*LimitNotice)(nil),       // 36: wharf.host.v1.LimitNotice
+	(*IdentityMapping)(nil),   // 37: wharf.host.v1.IdentityMapping
+	(*ChatEvent)(nil),         // 38: wharf.host.v1.ChatEvent
+	(*ContactPresence)(nil),   // 39: wharf.host.v1.ContactPresence
+	(*OtherEvent)(nil),        // 40: wharf.host.v1.OtherEvent
+	(*Content)(nil),           // 41: wharf.host.v1.Content
+	(*LinkPreview)(nil),       // 42: wharf.host.v1.LinkPreview
+	(*SystemInfo)(nil),        // 43: wharf.host.v1.SystemInfo
+	(*Raw)(nil),               // 44: wharf.host.v1.Raw
+	(*Quoted)(nil),            // 45: wharf.host.v1.Quoted
+	(*GroupMention)(nil),      // 46: wharf.host.v1.GroupMention
+	(*Context)(nil),           // 47: wharf.host.v1.Context
+	(*OutgoingContent)(nil),   // 48: wharf.host.v1.OutgoingContent
+	nil,                       // 49: wharf.host.v1.SessionState.CountsEntry
+	nil,                       // 50: wharf.host.v1.Context.ConversionEntry
 }
 var file_host_proto_depIdxs = []int32{
 	4,  // 0: wharf.host.v1.ToHost.hello:type_name -> wharf.host.v1.Hello
-	6,  // 1: wharf.host.v1.ToHost.open_session:type_name -> wharf.host.v1.OpenSession
-	9,  // 2: wharf.host.v1.ToHost.restore_items:type_name -> wharf.host.v1.RestoreItems
-	10, // 3: wharf.host.v1.ToHost.close_session:type_name -> wharf.host.v1.CloseSession
-	11, // 4: wharf.host.v1.ToHost.pair:type_name -> wharf.host.v1.Pair
-	12, // 5: wharf.host.v1.ToHost.logout:type_name -> wharf.host.v1.Logout
-	13, // 6: wharf.host.v1.ToHost.send:type_name -> wharf.host.v1.Send
-	16, // 7: wharf.host.v1.ToHost.durable:type_name -> wharf.host.v1.Durable
-	17, // 8: wharf.host.v1.ToHost.credit:type_name -> wharf.host.v1.Credit
-	18, // 9: wharf.host.v1.ToHost.crash_at:type_name -> wharf.host.v1.CrashAt
-	14, // 10: wharf.host.v1.ToHost.mark:type_name -> wharf.host.v1.Mark
-	5,  // 11: wharf.host.v1.Hello.simulator:type_name -> wharf.host.v1.Simulator
-	7,  // 12: wharf.host.v1.OpenSession.settings:type_name -> wharf.host.v1.SessionSettings
-	8,  // 13: wharf.host.v1.RestoreItems.items:type_name -> wharf.host.v1.Item
-	44, // 14: wharf.host.v1.Send.content:type_name -> wharf.host.v1.OutgoingContent
-	15, // 15: wharf.host.v1.Durable.positions:type_name -> wharf.host.v1.Position
-	20, // 16: wharf.host.v1.FromHost.hello_reply:type_name -> wharf.host.v1.HelloReply
-	22, // 17: wharf.host.v1.FromHost.entry:type_name -> wharf.host.v1.JournalEntry
-	23, // 18: wharf.host.v1.FromHost.closed:type_name -> wharf.host.v1.SessionClosed
-	24, // 19: wharf.host.v1.FromHost.stats:type_name -> wharf.host.v1.HostStats
-	21, // 20: wharf.host.v1.JournalEntry.changes:type_name -> wharf.host.v1.ItemChange
-	25, // 21: wharf.host.v1.JournalEntry.events:type_name -> wharf.host.v1.Event
-	0,  // 22: wharf.host.v1.Event.origin:type_name -> wharf.host.v1.Origin
-	28, // 23: wharf.host.v1.Event.message:type_name -> wharf.host.v1.IncomingMessage
-	29, // 24: wharf.host.v1.Event.undecryptable:type_name -> wharf.host.v1.Undecryptable
-	30, // 25: wharf.host.v1.Event.receipt:type_name -> wharf.host.v1.Receipt
-	31, // 26: wharf.host.v1.Event.state:type_name -> wharf.host.v1.SessionState
-	32, // 27: wharf.host.v1.Event.pairing_code:type_name -> wharf.host.v1.PairingCode
-	33, // 28: wharf.host.v1.Event.send_started:type_name -> wharf.host.v1.SendStarted
-	34, // 29: wharf.host.v1.Event.send_finished:type_name -> wharf.host.v1.SendFinished
-	35, // 30: wharf.host.v1.Event.identity:type_name -> wharf.host.v1.IdentityMapping
-	36, // 31: wharf.host.v1.Event.other:type_name -> wharf.host.v1.OtherEvent
-	27, // 32: wharf.host.v1.IncomingMessage.key:type_name -> wharf.host.v1.MessageKey
-	26, // 33: wharf.host.v1.IncomingMessage.sender:type_name -> wharf.host.v1.Identity
-	26, // 34: wharf.host.v1.IncomingMessage.chat:type_name -> wharf.host.v1.Identity
-	26, // 35: wharf.host.v1.IncomingMessage.recipient:type_name -> wharf.host.v1.Identity
-	37, // 36: wharf.host.v1.IncomingMessage.content:type_name -> wharf.host.v1.Content
-	27, // 37: wharf.host.v1.Undecryptable.key:type_name -> wharf.host.v1.MessageKey
-	26, // 38: wharf.host.v1.Undecryptable.sender:type_name -> wharf.host.v1.Identity
-	26, // 39: wharf.host.v1.Undecryptable.chat:type_name -> wharf.host.v1.Identity
-	26, // 40: wharf.host.v1.Receipt.chat:type_name -> wharf.host.v1.Identity
-	26, // 41: wharf.host.v1.Receipt.participant:type_name -> wharf.host.v1.Identity
-	1,  // 42: wharf.host.v1.SessionState.state:type_name -> wharf.host.v1.SessionState.State
-	26, // 43: wharf.host.v1.SessionState.self:type_name -> wharf.host.v1.Identity
-	45, // 44: wharf.host.v1.SessionState.counts:type_name -> wharf.host.v1.SessionState.CountsEntry
-	26, // 45: wharf.host.v1.SendStarted.recipient:type_name -> wharf.host.v1.Identity
-	2,  // 46: wharf.host.v1.SendFinished.outcome:type_name -> wharf.host.v1.SendFinished.Outcome
-	38, // 47: wharf.host.v1.Content.preview:type_name -> wharf.host.v1.LinkPreview
-	27, // 48: wharf.host.v1.Content.target:type_name -> wharf.host.v1.MessageKey
-	43, // 49: wharf.host.v1.Content.context:type_name -> wharf.host.v1.Context
-	40, // 50: wharf.host.v1.Content.raw:type_name -> wharf.host.v1.Raw
-	39, // 51: wharf.host.v1.Content.system:type_name -> wharf.host.v1.SystemInfo
-	27, // 52: wharf.host.v1.Quoted.key:type_name -> wharf.host.v1.MessageKey
-	41, // 53: wharf.host.v1.Context.quoted:type_name -> wharf.host.v1.Quoted
-	42, // 54: wharf.host.v1.Context.group_mentions:type_name -> wharf.host.v1.GroupMention
-	46, // 55: wharf.host.v1.Context.conversion:type_name -> wharf.host.v1.Context.ConversionEntry
-	43, // 56: wharf.host.v1.OutgoingContent.context:type_name -> wharf.host.v1.Context
-	38, // 57: wharf.host.v1.OutgoingContent.preview:type_name -> wharf.host.v1.LinkPreview
-	27, // 58: wharf.host.v1.OutgoingContent.target:type_name -> wharf.host.v1.MessageKey
-	59, // [59:59] is the sub-list for method output_type
-	59, // [59:59] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	7,  // 1: wharf.host.v1.ToHost.open_session:type_name -> wharf.host.v1.OpenSession
+	10, // 2: wharf.host.v1.ToHost.restore_items:type_name -> wharf.host.v1.RestoreItems
+	11, // 3: wharf.host.v1.ToHost.close_session:type_name -> wharf.host.v1.CloseSession
+	12, // 4: wharf.host.v1.ToHost.pair:type_name -> wharf.host.v1.Pair
+	13, // 5: wharf.host.v1.ToHost.logout:type_name -> wharf.host.v1.Logout
+	14, // 6: wharf.host.v1.ToHost.send:type_name -> wharf.host.v1.Send
+	17, // 7: wharf.host.v1.ToHost.durable:type_name -> wharf.host.v1.Durable
+	18, // 8: wharf.host.v1.ToHost.credit:type_name -> wharf.host.v1.Credit
+	19, // 9: wharf.host.v1.ToHost.crash_at:type_name -> wharf.host.v1.CrashAt
+	15, // 10: wharf.host.v1.ToHost.mark:type_name -> wharf.host.v1.Mark
+	6,  // 11: wharf.host.v1.Hello.simulator:type_name -> wharf.host.v1.Simulator
+	5,  // 12: wharf.host.v1.Hello.supervision:type_name -> wharf.host.v1.Supervision
+	8,  // 13: wharf.host.v1.OpenSession.settings:type_name -> wharf.host.v1.SessionSettings
+	9,  // 14: wharf.host.v1.RestoreItems.items:type_name -> wharf.host.v1.Item
+	48, // 15: wharf.host.v1.Send.content:type_name -> wharf.host.v1.OutgoingContent
+	16, // 16: wharf.host.v1.Durable.positions:type_name -> wharf.host.v1.Position
+	21, // 17: wharf.host.v1.FromHost.hello_reply:type_name -> wharf.host.v1.HelloReply
+	23, // 18: wharf.host.v1.FromHost.entry:type_name -> wharf.host.v1.JournalEntry
+	24, // 19: wharf.host.v1.FromHost.closed:type_name -> wharf.host.v1.SessionClosed
+	25, // 20: wharf.host.v1.FromHost.stats:type_name -> wharf.host.v1.HostStats
+	22, // 21: wharf.host.v1.JournalEntry.changes:type_name -> wharf.host.v1.ItemChange
+	26, // 22: wharf.host.v1.JournalEntry.events:type_name -> wharf.host.v1.Event
+	0,  // 23: wharf.host.v1.Event.origin:type_name -> wharf.host.v1.Origin
+	29, // 24: wharf.host.v1.Event.message:type_name -> wharf.host.v1.IncomingMessage
+	30, // 25: wharf.host.v1.Event.undecryptable:type_name -> wharf.host.v1.Undecryptable
+	31, // 26: wharf.host.v1.Event.receipt:type_name -> wharf.host.v1.Receipt
+	32, // 27: wharf.host.v1.Event.state:type_name -> wharf.host.v1.SessionState
+	33, // 28: wharf.host.v1.Event.pairing_code:type_name -> wharf.host.v1.PairingCode
+	34, // 29: wharf.host.v1.Event.send_started:type_name -> wharf.host.v1.SendStarted
+	35, // 30: wharf.host.v1.Event.send_finished:type_name -> wharf.host.v1.SendFinished
+	37, // 31: wharf.host.v1.Event.identity:type_name -> wharf.host.v1.IdentityMapping
+	40, // 32: wharf.host.v1.Event.other:type_name -> wharf.host.v1.OtherEvent
+	38, // 33: wharf.host.v1.Event.chat:type_name -> wharf.host.v1.ChatEvent
+	39, // 34: wharf.host.v1.Event.presence:type_name -> wharf.host.v1.ContactPresence
+	36, // 35: wharf.host.v1.Event.limit:type_name -> wharf.host.v1.LimitNotice
+	28, // 36: wharf.host.v1.IncomingMessage.key:type_name -> wharf.host.v1.MessageKey
+	27, // 37: wharf.host.v1.IncomingMessage.sender:type_name -> wharf.host.v1.Identity
+	27, // 38: wharf.host.v1.IncomingMessage.chat:type_name -> wharf.host.v1.Identity
+	27, // 39: wharf.host.v1.IncomingMessage.recipient:type_name -> wharf.host.v1.Identity
+	41, // 40: wharf.host.v1.IncomingMessage.content:type_name -> wharf.host.v1.Content
+	28, // 41: wharf.host.v1.Undecryptable.key:type_name -> wharf.host.v1.MessageKey
+	27, // 42: wharf.host.v1.Undecryptable.sender:type_name -> wharf.host.v1.Identity
+	27, // 43: wharf.host.v1.Undecryptable.chat:type_name -> wharf.host.v1.Identity
+	27, // 44: wharf.host.v1.Receipt.chat:type_name -> wharf.host.v1.Identity
+	27, // 45: wharf.host.v1.Receipt.participant:type_name -> wharf.host.v1.Identity
+	1,  // 46: wharf.host.v1.SessionState.state:type_name -> wharf.host.v1.SessionState.State
+	27, // 47: wharf.host.v1.SessionState.self:type_name -> wharf.host.v1.Identity
+	49, // 48: wharf.host.v1.SessionState.counts:type_name -> wharf.host.v1.SessionState.CountsEntry
+	27, // 49: wharf.host.v1.SendStarted.recipient:type_name -> wharf.host.v1.Identity
+	2,  // 50: wharf.host.v1.SendFinished.outcome:type_name -> wharf.host.v1.SendFinished.Outcome
+	27, // 51: wharf.host.v1.ChatEvent.chat:type_name -> wharf.host.v1.Identity
+	27, // 52: wharf.host.v1.ChatEvent.actor:type_name -> wharf.host.v1.Identity
+	27, // 53: wharf.host.v1.ContactPresence.contact:type_name -> wharf.host.v1.Identity
+	42, // 54: wharf.host.v1.Content.preview:type_name -> wharf.host.v1.LinkPreview
+	28, // 55: wharf.host.v1.Content.target:type_name -> wharf.host.v1.MessageKey
+	47, // 56: wharf.host.v1.Content.context:type_name -> wharf.host.v1.Context
+	44, // 57: wharf.host.v1.Content.raw:type_name -> wharf.host.v1.Raw
+	43, // 58: wharf.host.v1.Content.system:type_name -> wharf.host.v1.SystemInfo
+	28, // 59: wharf.host.v1.Quoted.key:type_name -> wharf.host.v1.MessageKey
+	45, // 60: wharf.host.v1.Context.quoted:type_name -> wharf.host.v1.Quoted
+	46, // 61: wharf.host.v1.Context.group_mentions:type_name -> wharf.host.v1.GroupMention
+	50, // 62: wharf.host.v1.Context.conversion:type_name -> wharf.host.v1.Context.ConversionEntry
+	47, // 63: wharf.host.v1.OutgoingContent.context:type_name -> wharf.host.v1.Context
+	42, // 64: wharf.host.v1.OutgoingContent.preview:type_name -> wharf.host.v1.LinkPreview
+	28, // 65: wharf.host.v1.OutgoingContent.target:type_name -> wharf.host.v1.MessageKey
+	66, // [66:66] is the sub-list for method output_type
+	66, // [66:66] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_host_proto_init() }
@@ -4350,13 +4823,13 @@ func file_host_proto_init() {
 		(*ToHost_CrashAt)(nil),
 		(*ToHost_Mark)(nil),
 	}
-	file_host_proto_msgTypes[16].OneofWrappers = []any{
+	file_host_proto_msgTypes[17].OneofWrappers = []any{
 		(*FromHost_HelloReply)(nil),
 		(*FromHost_Entry)(nil),
 		(*FromHost_Closed)(nil),
 		(*FromHost_Stats)(nil),
 	}
-	file_host_proto_msgTypes[22].OneofWrappers = []any{
+	file_host_proto_msgTypes[23].OneofWrappers = []any{
 		(*Event_Message)(nil),
 		(*Event_Undecryptable)(nil),
 		(*Event_Receipt)(nil),
@@ -4366,17 +4839,22 @@ func file_host_proto_init() {
 		(*Event_SendFinished)(nil),
 		(*Event_Identity)(nil),
 		(*Event_Other)(nil),
+		(*Event_Chat)(nil),
+		(*Event_Presence)(nil),
+		(*Event_Limit)(nil),
 	}
-	file_host_proto_msgTypes[34].OneofWrappers = []any{}
+	file_host_proto_msgTypes[31].OneofWrappers = []any{}
+	file_host_proto_msgTypes[35].OneofWrappers = []any{}
 	file_host_proto_msgTypes[38].OneofWrappers = []any{}
-	file_host_proto_msgTypes[40].OneofWrappers = []any{}
+	file_host_proto_msgTypes[42].OneofWrappers = []any{}
+	file_host_proto_msgTypes[44].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_host_proto_rawDesc), len(file_host_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   44,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
