@@ -36,6 +36,8 @@ from core.telemetry.metrics import HOST_BACKLOG_BYTES, INBOUND_SECONDS, Metrics
 COMMANDS = "commands.admitted"
 INSTANCES = "instances"
 OVERVIEW_MS = 500
+# Sessions torn down with their partition come back spread over this time, not all in one instant.
+RETURN_SPREAD_MS = 5_000
 
 
 @dataclass(slots=True)
@@ -101,6 +103,9 @@ class ConnectorProcessor:
         self._timer_count = 0
         # Sessions that need a step in the next turn.
         self._due: set[Session] = set()
+        # Partitions that this process has lost; their sessions were torn down while they were online.
+        self._torn: set[int] = set()
+        self._jitter = jitter
         self._lifecycle = Lifecycle(
             driver, keyring, reader.request, self._wake_at, jitter, simulator_enabled=simulator_enabled
         )
@@ -129,17 +134,7 @@ class ConnectorProcessor:
             instance = None if record.value is None else self._codec.decode(INSTANCES, record.value)
         except PoisonError as poison:
             get_logger(__name__).error("instance_poison", instance_id=instance_id, offset=record.offset, error=poison)
-            dead = dead_letter(
-                record,
-                poison.code,
-                poison.message,
-                poison.field,
-                1,
-                self._clock.now_ms(),
-                encoder=self._codec,
-                process=self.name,
-            )
-            where.dead.append(dead)
+            self._bury(record, poison, self._clock.now_ms())
             return
         session = where.sessions.get(instance_id)
         if session is None:
@@ -163,6 +158,11 @@ class ConnectorProcessor:
                 # The table was read to its end: the instance went while this process was away.
                 session.known_gone = True
             self._restore(session, records)
+        if partition in self._torn:
+            self._torn.discard(partition)
+            now_ms = self._clock.now_ms()
+            for session in where.sessions.values():
+                session.open_at_ms = now_ms + int(self._jitter() * RETURN_SPREAD_MS)
         self._due.update(where.sessions.values())
         get_logger(__name__).info("partition_owned", partition=partition, instances=len(where.sessions))
 
@@ -170,6 +170,7 @@ class ConnectorProcessor:
         self._drop(partition, "handed over")
 
     def lost(self, partition: int) -> None:
+        self._torn.add(partition)
         self._drop(partition, "partition lost")
 
     # ------------------------------------------------------------------ a turn
@@ -193,9 +194,7 @@ class ConnectorProcessor:
         for session in due:
             self._hand_out(session, now_ms)
         for record in records:
-            session = self._session((record.key or b"").decode(), record.partition)
-            self._intake.take(session, record, now_ms)
-            due.add(session)
+            due |= self._take_command(record, now_ms)
             work = batch.setdefault(record.partition, PartitionWork())
             work.positions[(record.topic, record.partition)] = record.offset + 1
         for session in due:
@@ -245,6 +244,30 @@ class ConnectorProcessor:
             where.shares = []
 
     # ------------------------------------------------------------------ inside
+
+    def _take_command(self, record: InRecord, now_ms: int) -> set[Session]:
+        """The session that got it; none when the key, which only the limiter should have written, names no instance."""
+        key = record.key or b""
+        if not key or not key.isascii():
+            self._bury(record, PoisonError("api.validation", "the key is no instance id"), now_ms)
+            return set()
+        session = self._session(key.decode(), record.partition)
+        self._intake.take(session, record, now_ms)
+        return {session}
+
+    def _bury(self, record: InRecord, poison: PoisonError, now_ms: int) -> None:
+        self._partition(record.partition).dead.append(
+            dead_letter(
+                record,
+                poison.code,
+                poison.message,
+                poison.field,
+                1,
+                now_ms,
+                encoder=self._codec,
+                process=self.name,
+            )
+        )
 
     def _partition(self, partition: int) -> _Partition:
         return self._partitions.setdefault(partition, _Partition())

@@ -65,7 +65,15 @@ TOPICS: tuple[Topic, ...] = (
     _log("deadletter", "DeadLetter", 30, max_record_bytes=MAX_RECORD_BYTES + 2 * WRAPPING_BYTES),
     Topic("instances", "wharf.Instance", Retention.COMPACT),
     Topic("sessions", None, Retention.COMPACT, internal=True, config=_STATE),
-    Topic("limits", None, Retention.COMPACT, internal=True, config=_STATE),
+    # An item may hold a command whole.
+    Topic(
+        "limits",
+        None,
+        Retention.COMPACT,
+        internal=True,
+        max_record_bytes=MAX_RECORD_BYTES + WRAPPING_BYTES,
+        config=_STATE,
+    ),
 )
 
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}

@@ -21,6 +21,8 @@ from core.errors import PoisonError
 Schema: TypeAlias = dict[str, Any]
 Names: TypeAlias = dict[str, Schema]
 
+# Longer than any valid name; comparing takes time that grows with the length.
+_LONGEST_NAME = 64
 _RANGES = {"int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 _WORDS = {"string": "a string", "boolean": "true or false", "int": "a whole number", "long": "a whole number",
           "float": "a number", "double": "a number", "bytes": "base64 text", "null": "null"}  # fmt: skip
@@ -47,7 +49,7 @@ def _wrong(path: str, message: str) -> PoisonError:
 
 
 def _nearest(name: str, valid: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name[:_LONGEST_NAME], list(valid), n=1, cutoff=0.4)
     return f"; did you mean {close[0]}?" if close else ""
 
 

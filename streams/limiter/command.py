@@ -30,6 +30,8 @@ class Arrival:
     digest: bytes
     body_hash: bytes
     traceparent: str | None = None
+    # Bytes of the whole record, where it is looked at for the first time.
+    size: int = 0
 
     @property
     def instance_id(self) -> str:

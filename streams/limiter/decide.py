@@ -116,7 +116,7 @@ def decide(view: View, arrival: Arrival, now_ms: int, policy: Policy) -> Verdict
     # A hit from the very offset that made the entry is the same record again, not a duplicate.
     if seen is not None and seen.offset != arrival.offset:
         return Repeat(seen) if seen.body_hash == arrival.body_hash else Mismatch()
-    problem = problem_of(arrival.command, len(arrival.value))
+    problem = problem_of(arrival.command, arrival.size)
     if problem is not None:
         return End("rejected", problem)
     expires_at = arrival.command["expires_at"]

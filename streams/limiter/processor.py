@@ -16,7 +16,7 @@ from core.envelope import header
 from core.errors import PoisonError
 from core.kafka.deadletter import dead_letter
 from core.kafka.processor import Batch, InRecord, PartitionWork
-from core.kafka.sizes import limit_for, record_bytes
+from core.kafka.sizes import headers_bytes, limit_for, record_bytes
 from core.telemetry.logs import get_logger
 from core.telemetry.metrics import DEAD_LETTERS, LIMITER_DECISIONS, LIMITER_DELAYED, Metrics
 from streams.limiter.command import Arrival, digest_of
@@ -202,6 +202,7 @@ class LimiterProcessor:
                 trace.decode("ascii")
                 if trace is not None and len(trace) == _TRACEPARENT_BYTES and trace.isascii()
                 else None,
+                len(record.key or b"") + len(record.value) + headers_bytes(record.headers),
             ),
             now_ms,
         )

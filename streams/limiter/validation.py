@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from core.errors import APIError
 from core.jid import parse_phone, parse_recipient
+from core.topics import MAX_RECORD_BYTES
 from streams.limiter.command import SUPPORTED, Record
 
 MAX_ID: Final = 128
@@ -21,8 +22,8 @@ MAX_MENTIONS: Final = 1_024
 MAX_READ_IDS: Final = 1_000
 # Metadata comes back in every result and event of the command.
 MAX_METADATA_BYTES: Final = 16 * 1024
-# The admitted record wraps the command's bytes and is itself at most 1 MiB.
-MAX_COMMAND_BYTES: Final = 1024 * 1024 - 8 * 1024
+# Key, value and headers of its record.
+MAX_COMMAND_BYTES: Final = MAX_RECORD_BYTES
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TYPING = ("composing", "recording", "paused")
