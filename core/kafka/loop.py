@@ -38,6 +38,7 @@ from core.topics import BY_NAME, Topic
 
 # Reasons of aborts that come with every rebalance and mean nothing by themselves.
 _REBALANCE = frozenset({"ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "REBALANCE_IN_PROGRESS"})
+AWAY = "Kafka does not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Pace:
     keep_alive: float = 1.5
     tick: float = 0.05
     idle: float = 0.005
+    late: float = 5.0
     give_up: float = 20.0
     revoke: float = 3.0
     stop: float = 4.0
@@ -105,6 +107,9 @@ class TransactionLoop:
         self._stopping = False
         self._stop_by: float | None = None
         self._last_commit = 0.0
+        # When Kafka last answered, and what it is that keeps it from it; giving up resets neither.
+        self._answered = 0.0
+        self._trouble = ""
         self._next_transaction = 0.0
         self._next_tick = 0.0
         self._next_takeover = 0.0
@@ -124,13 +129,15 @@ class TransactionLoop:
 
     def health(self) -> Check:
         """Healthy while commits succeed; a loop without partitions has nothing to commit."""
+        trouble = self._trouble
         if not self._running:
-            return Check(False, "not running")
+            return Check(False, f"not running: {trouble}" if trouble else "not running")
+        silent = self._clock.monotonic() - self._answered
+        late = f"no commit for {silent:.0f} s: {trouble or AWAY}" if silent > self._pace.late else ""
         if self._takeovers:
-            return Check(False, "taking over partitions")
-        age = self._clock.monotonic() - self._last_commit
-        if len(self._holdings) and age > self._pace.give_up / 2:
-            return Check(False, f"no commit for {age:.0f} s")
+            return Check(False, late or "taking over partitions")
+        if len(self._holdings) and late:
+            return Check(False, late)
         return Check(True, f"{len(self._holdings)} partitions owned")
 
     # --- life --------------------------------------------------------------------------------------------------------
@@ -166,14 +173,17 @@ class TransactionLoop:
                 copartitioned(self._clients, topics)
                 self._transactions.start(self._deadline(self._pace.give_up))
             except Away:
+                self._trouble = AWAY
                 self._log.warning("kafka_away", doing="init_transactions")
             except KafkaException as cause:
                 raise_if_fatal(cause)
+                self._trouble = f"{AWAY} ({cause.args[0].name()})"
                 self._log.warning("kafka_away", doing="start", kafka_error=cause.args[0].name())
                 self._wakeup.wait(self._pace.takeover_retry)
             else:
                 self._membership.join()
-                self._last_commit = self._clock.monotonic()
+                self._last_commit = self._answered = self._clock.monotonic()
+                self._trouble = ""
                 self._running = True
                 return True
         return False
@@ -267,15 +277,18 @@ class TransactionLoop:
                 self._transactions.settle(left)
             self._transactions.run(*payload, self._membership.metadata(), left, work=kind == "work")
         except Aborted as cause:
+            self._trouble = f"aborted with {cause.reason}"
             self._metrics.counter(names.ABORTS).labels(self._processor.name, cause.reason).inc()
             log = self._log.info if cause.reason in _REBALANCE else self._log.warning
             log("transaction_aborted", kind=kind, reason=cause.reason)
             self._next_transaction = self._clock.monotonic() + self._pace.retry
             return False
         except Away:
+            self._trouble = AWAY
             self._log.warning("kafka_away", doing=kind)
             return False
-        self._last_commit = self._clock.monotonic()
+        self._last_commit = self._answered = self._clock.monotonic()
+        self._trouble = ""
         took = self._last_commit - began
         self._metrics.counter(names.TRANSACTIONS).labels(self._processor.name, kind).inc()
         if kind == "work":
@@ -312,6 +325,7 @@ class TransactionLoop:
             return
         except KafkaException as cause:
             raise_if_fatal(cause)
+            self._trouble = f"{AWAY} ({cause.args[0].name()})"
             self._log.warning("takeover_failed", kafka_error=cause.args[0].name(), partitions=sorted(job.partitions))
             self._next_takeover = self._clock.monotonic() + self._pace.takeover_retry
             partitions = set(job.partitions)
@@ -353,6 +367,7 @@ class TransactionLoop:
 
     def assigned(self, partitions: set[int]) -> None:
         """Reading happens outside of the callback, in slices: the group does not wait for it."""
+        self._answered = self._clock.monotonic()
         self._take_over(partitions)
 
     def revoked(self, partitions: set[int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from compose.demo.dump import Dump, observe
 from compose.demo.phones import Phones
 from compose.demo.simulator import Simulator
 from compose.demo.system import System
+from compose.stack import ports
 from compose.stack.embedded import EmbeddedStack
 from core.oracle import Key, Observation, Report, compare
 from tests.support.waiting import wait_until
@@ -128,6 +130,17 @@ class LiveStack:
 def running_stack(data_dir: Path, env: dict[str, str]) -> Iterator[LiveStack]:
     """`env` is the whole environment of its processes."""
     switches = {"WHARF_SIMULATOR__ENABLED": "true", "WHARF_ALLOW_FAULTS": "1"}
-    embedded = EmbeddedStack(data_dir, simulate=0, env={**env, **switches})
+    embedded = EmbeddedStack(data_dir, simulate=0, env={**_own_ports(), **env, **switches})
     with embedded, Simulator(embedded.settings.simulator.control_url) as simulator:
         yield LiveStack(embedded, simulator)
+
+
+def _own_ports() -> dict[str, str]:
+    """Not the usual ones: stacks that start in the same second would take each other's Kafka for their own."""
+    rng = random.Random()
+    kafka = ports.free_port(rng, set())
+    registry = ports.free_port(rng, {kafka})
+    return {
+        "WHARF_KAFKA__BOOTSTRAP": f"127.0.0.1:{kafka}",
+        "WHARF_REGISTRY__URL": f"http://127.0.0.1:{registry}",
+    }
