@@ -37,6 +37,7 @@ func Handler(p Parts) http.Handler {
 		"POST /v1/phones/{phone}/code":     p.enterCode,
 		"POST /v1/phones/{phone}/kick":     p.kick,
 		"POST /v1/phones/{phone}/fail":     p.fail,
+		"POST /v1/phones/{phone}/timelock": p.timelock,
 		"POST /v1/phones/{phone}/faults":   p.setFaults,
 		"DELETE /v1/phones/{phone}/faults": p.clearFaults,
 		"GET /v1/contacts":                 p.listContacts,
@@ -128,8 +129,8 @@ func (p Parts) kick(r *http.Request) (any, error) {
 	if err := body(r, &in); err != nil {
 		return nil, err
 	}
-	if !in.Hard && !in.Remove && in.Code == "" && in.Conflict == "" {
-		return nil, invalid("nothing to do: give code, conflict, remove or hard")
+	if !in.Hard && !in.Freeze && !in.Remove && in.Code == "" && in.Conflict == "" {
+		return nil, invalid("nothing to do: give code, conflict, remove, hard or freeze")
 	}
 	n, err := p.Server.Kick(r.PathValue("phone"), in)
 	return map[string]int{"kicked": n}, err
@@ -151,13 +152,25 @@ func (p Parts) fail(r *http.Request) (any, error) {
 	return map[string]int{"times": in.Times}, p.Server.FailLogins(r.PathValue("phone"), in)
 }
 
+func (p Parts) timelock(r *http.Request) (any, error) {
+	in := server.Timelock{Active: true, Type: "RESTRICT_NEW_CHATS"}
+	if err := body(r, &in); err != nil {
+		return nil, err
+	}
+	if in.EndsS < 0 {
+		return nil, invalid("ends_s must not be negative")
+	}
+	n, err := p.Server.Timelock(r.PathValue("phone"), in)
+	return map[string]int{"told": n}, err
+}
+
 // setFaults changes the faults named in the body and leaves the others.
 func (p Parts) setFaults(r *http.Request) (any, error) {
 	return p.Server.SetFaults(r.PathValue("phone"), func(f *server.Faults) error {
 		if err := body(r, f); err != nil {
 			return err
 		}
-		if min(f.Duplicate, f.Corrupt, f.SameIDNewCiphertext, f.DelayMS, f.QueryLimit) < 0 {
+		if min(f.Duplicate, f.Corrupt, f.SameIDNewCiphertext, f.DelayMS, f.QueryLimit, f.LoseOffline) < 0 {
 			return invalid("counters and delays must not be negative")
 		}
 		if f.AckError != nil && (f.AckError.Code < 400 || f.AckError.N < 1) {

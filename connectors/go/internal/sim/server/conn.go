@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -32,6 +33,7 @@ type conn struct {
 	out    *outbox
 	noise  [32]byte
 	idle   *time.Timer
+	frozen atomic.Bool // nothing is read any more, though the connection is open
 
 	device    *accounts.Device // set by login
 	pairing   *pairing         // set while registering
@@ -117,6 +119,10 @@ func (c *conn) run(ctx context.Context) error {
 		frame, err := frames.Next()
 		if err != nil {
 			return err
+		}
+		if c.frozen.Load() {
+			<-ctx.Done() // by the idle timer, or the end of the server
+			return ctx.Err()
 		}
 		c.idle.Reset(idleTime)
 		payload, err := cipher.Open(frame)

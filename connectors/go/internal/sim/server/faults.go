@@ -24,6 +24,8 @@ type Faults struct {
 	DelayMS             int       `json:"delay_ms"`               // stanzas to the phone arrive this much later
 	QueryLimit          int       `json:"rate_limit_queries"`     // queries of the phone that are answered with 429
 	MediaStatus         int       `json:"media_status"`           // HTTP status of all downloads of media; 0: the media
+	NoRestart           bool      `json:"no_restart"`             // a pairing of the phone ends without its 515
+	LoseOffline         int       `json:"lose_offline"`           // queued messages that the next login announces and never gets
 }
 
 // AckError refuses the next n messages with a code, such as 463.
@@ -202,6 +204,7 @@ type Kick struct {
 	Conflict string `json:"conflict"` // replaced, device_removed
 	Remove   bool   `json:"remove"`   // unlink the device as well
 	Hard     bool   `json:"hard"`     // no stream error: the connection just breaks
+	Freeze   bool   `json:"freeze"`   // half-open: nothing is read or written any more, and the connection stays
 }
 
 // Kick ends connections and returns how many there were.
@@ -243,6 +246,11 @@ func (s *Server) kick(c *conn, k Kick) {
 		c.ended = true
 		s.leave(c)
 		c.hangUp()
+	case k.Freeze:
+		c.ended = true
+		s.leave(c)
+		c.frozen.Store(true)
+		c.out.close()
 	case k.Conflict != "":
 		c.bye(conflict(k.Code, k.Conflict))
 	default:

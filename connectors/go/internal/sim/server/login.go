@@ -62,6 +62,11 @@ func (s *Server) flush(c *conn) {
 		"notification": strconv.Itoa(counts["notification"]), "appdata": "0",
 	}}))
 	for i, e := range entries {
+		if f := s.faultsOf(c.device.Account.Phone); f.LoseOffline > 0 && e.Key.Class == "message" {
+			f.LoseOffline--
+			s.Accounts.Dequeue(c.device, e)
+			continue
+		}
 		s.redeliver(c, e, i)
 	}
 	c.send(infoNode(waBinary.Node{Tag: "offline", Attrs: waBinary.Attrs{"count": total}}))

@@ -211,6 +211,9 @@ func (c *conn) onPairingAnswer(node *waBinary.Node) {
 	s.tellDevices(p.account)
 	p.confirm(nil)
 	s.stats.paired++
+	if s.faultsOf(p.account.Phone).NoRestart {
+		return // the client is left with a connection on which nothing comes any more
+	}
 	c.bye(waBinary.Node{Tag: "stream:error", Attrs: waBinary.Attrs{"code": codeRestart}})
 }
 
