@@ -55,7 +55,12 @@ class Copy:
     def table(self, record: InRecord) -> None:
         assert record.key is not None
         self._table[record.key] = record.value
-        say("table", partition=record.partition, owned=record.partition in self._owned, value=(record.value or b"").decode())
+        say(
+            "table",
+            partition=record.partition,
+            owned=record.partition in self._owned,
+            value=(record.value or b"").decode(),
+        )
 
     def owned(self, partition: int, positions: dict[tuple[str, int], int]) -> None:
         self._owned.add(partition)

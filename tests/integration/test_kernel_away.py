@@ -82,7 +82,8 @@ def bench(broker: Broker) -> Bench:
 
 def test_a_killed_broker_is_waited_for(broker: Broker, bench: Bench) -> None:
     first, second = [f"a{number}" for number in range(500)], [f"b{number}" for number in range(500)]
-    with closing(worker := bench.worker("a")):
+    # Patient, for a broker may start slowly on a shared machine.
+    with closing(worker := bench.worker("a", session_timeout_ms=60_000, pace={"give_up": 60})):
         worker.wait("owned", bench.partitions)
         bench.produce("in", first)
         worker.wait("committed")

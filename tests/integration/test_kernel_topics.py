@@ -86,7 +86,7 @@ def test_dump_follows_until_told(bench: Bench) -> None:
 
 
 def test_dump_names_a_topic_that_is_not_there(bench: Bench) -> None:
-    with pytest.raises(APIError, match="no such topic: .*nowhere"):
+    with pytest.raises(APIError, match=r"no such topic: .*nowhere"):
         list(dump(bench.clients, ["nowhere"]))
 
 
