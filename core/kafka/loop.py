@@ -110,6 +110,8 @@ class TransactionLoop:
         # When Kafka last answered, and what it is that keeps it from it; giving up resets neither.
         self._answered = 0.0
         self._trouble = ""
+        # The group has dropped this member, or it cannot tell: until the next assignment it is not one.
+        self._outside = False
         self._next_transaction = 0.0
         self._next_tick = 0.0
         self._next_takeover = 0.0
@@ -136,6 +138,8 @@ class TransactionLoop:
         late = f"no commit for {silent:.0f} s: {trouble or AWAY}" if silent > self._pace.late else ""
         if self._takeovers:
             return Check(False, late or "taking over partitions")
+        if self._outside:
+            return Check(False, late or "not in the group, joining again")
         if len(self._holdings) and late:
             return Check(False, late)
         return Check(True, f"{len(self._holdings)} partitions owned")
@@ -368,12 +372,14 @@ class TransactionLoop:
     def assigned(self, partitions: set[int]) -> None:
         """Reading happens outside of the callback, in slices: the group does not wait for it."""
         self._answered = self._clock.monotonic()
+        self._outside = False
         self._take_over(partitions)
 
     def revoked(self, partitions: set[int]) -> None:
         self._hand_over(partitions, self._deadline(self._pace.revoke))
 
     def lost(self, partitions: set[int]) -> None:
+        self._outside = True
         self._cancel_takeovers(partitions)
         for partition in partitions & self._holdings.partitions:
             self._lose(partition, "lost")
