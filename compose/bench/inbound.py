@@ -11,7 +11,7 @@ from compose.bench import bare
 from compose.bench.people import contact_of, instance_of, phone_of
 from compose.bench.processes import machine
 from compose.bench.report import Report, Target
-from compose.bench.rig import CONNECTOR, HOST, Rig, Usage
+from compose.bench.rig import BENCH, CONNECTOR, HOST, KAFKA, SIMULATOR, Rig, Usage
 from compose.bench.stats import quantile
 from compose.bench.watch import BenchError, Tell, Watch
 from schemas.codec import open_codec
@@ -23,6 +23,8 @@ WARM_UP = 3
 SILENCE_S = 60.0
 PREFILL_S = 300.0
 BACKLOG_SENDERS = 4
+# The last three are measured only to tell what else the processors did.
+PROCESSES = (HOST, CONNECTOR, KAFKA, SIMULATOR, BENCH)
 # What the connector writes for a message.
 TOPICS = ("events.message", "events.session", "sessions")
 
@@ -113,6 +115,7 @@ def report(
         "records_per_transaction": per_transaction,
         "half_load_messages_per_s": half.rate,
         "half_load_cpu_ms_per_message": half.cpu_ms,
+        **{f"half_load_cpu_percent_{name.removeprefix('wharf-')}": half.usage.percent(name) for name in PROCESSES},
         "half_load_p50_ms": quantile(latencies, 0.5),
         "half_load_p99_ms": p99,
         "backlog_messages": options.backlog,
@@ -134,11 +137,11 @@ def flood(rig: Rig, watch: Watch, sessions: int, messages: int, prefix: str, rat
     watch.restart()
     total = sessions * messages
     counters = _counters(rig)
-    before, began = rig.usage(HOST, CONNECTOR), time.time()
+    before, began = rig.usage(*PROCESSES), time.time()
     for number in range(sessions):
         rig.simulator.flood(contact_of(number), phone_of(number), messages, f"{prefix}-{number}-", rate_per_s)
     watch.wait({EVENT: total}, SILENCE_S, rig.tell)
-    usage = rig.usage(HOST, CONNECTOR).since(before)
+    usage = rig.usage(*PROCESSES).since(before)
     after = _counters(rig)
     seen = watch.records(EVENT)
     if len(seen) != total:

@@ -28,6 +28,7 @@ from core.kafka.clients import KafkaClients
 from core.settings import PREFIX
 
 CONNECTOR, LIMITER, HOST = "connector", "limiter", "wharf-host"
+KAFKA, SIMULATOR, BENCH = "kafka", "simulator", "bench"
 _POLL_S = 0.02
 _CALL_S = 10.0
 T = TypeVar("T")
@@ -42,6 +43,10 @@ class Usage:
 
     def since(self, before: Usage) -> Usage:
         return Usage(self.at - before.at, {name: spent - before.cpu_s[name] for name, spent in self.cpu_s.items()})
+
+    def percent(self, name: str) -> float:
+        """Of one processor."""
+        return self.cpu_s[name] / self.at * 100
 
     def ms_per(self, count: int, *names: str) -> float:
         """Milliseconds of these processes for each of so many."""

@@ -146,9 +146,7 @@ def idle(rig: Rig, options: Options) -> Idle:
     before = rig.usage(*MEMORY)
     time.sleep(options.idle_s)
     spent = rig.usage(*MEMORY).since(before)
-    return Idle(
-        {name: rig.rss_mb(name) for name in MEMORY}, {name: spent.cpu_s[name] / spent.at * 100 for name in MEMORY}
-    )
+    return Idle({name: rig.rss_mb(name) for name in MEMORY}, {name: spent.percent(name) for name in MEMORY})
 
 
 def cold_start(rig: Rig, count: int) -> Start:
