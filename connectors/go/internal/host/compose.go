@@ -90,6 +90,9 @@ func composeContent(to types.JID, content *hostpb.OutgoingContent, keys keyBuild
 		if to.Server == types.NewsletterServer {
 			return nil, errors.New("reactions to channel messages cannot be sent yet")
 		}
+		if sender.IsEmpty() && !content.Target.FromMe && chatKind(to) == "user" {
+			sender = to // in a chat of two who is not us is the other
+		}
 		return keys.BuildReaction(to, sender, id, strings.ReplaceAll(content.Reaction, "\ufe0f", "")), nil
 	}
 	return nil, fmt.Errorf("content type %q cannot be sent", content.Type)
@@ -160,6 +163,9 @@ func composeContext(to types.JID, c *hostpb.Context) (*waE2E.ContextInfo, error)
 		}
 		info.StanzaID = &q.Key.Id
 		info.Participant = optional(q.Key.Sender)
+		if q.Key.Sender == "" && !q.Key.FromMe && chatKind(to) == "user" {
+			info.Participant = proto.String(to.String())
+		}
 		if q.Key.Chat != "" && q.Key.Chat != to.String() {
 			info.RemoteJID = &q.Key.Chat
 		}

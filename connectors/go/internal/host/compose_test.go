@@ -52,6 +52,11 @@ func TestCompose(t *testing.T) {
 	if err != nil || m.GetReactionMessage().GetText() != "❤" || m.GetReactionMessage().GetKey().GetParticipant() != "493@s.whatsapp.net" {
 		t.Errorf("reaction: %v %v", m, err)
 	}
+	theirs := &hostpb.OutgoingContent{Type: "reaction", Reaction: "x", Target: &hostpb.MessageKey{Id: "T"}}
+	_, m, err = send("492@s.whatsapp.net", theirs)
+	if key := m.GetReactionMessage().GetKey(); err != nil || key.GetFromMe() || key.GetID() != "T" {
+		t.Errorf("a reaction to the other's message in a chat of two: %v %v", m, err)
+	}
 	_, m, err = send("1-2@g.us", &hostpb.OutgoingContent{Type: "revoke", Target: &hostpb.MessageKey{Id: "T", FromMe: true}})
 	if err != nil || m.GetProtocolMessage().GetType() != waE2E.ProtocolMessage_REVOKE || !m.GetProtocolMessage().GetKey().GetFromMe() {
 		t.Errorf("revoke: %v %v", m, err)

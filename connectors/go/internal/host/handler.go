@@ -42,6 +42,12 @@ func (s *session) handle(evt any) (ok bool) {
 	case *events.Receipt:
 		s.forgetRetries(evt)
 		return s.journal.append(nil, s.inOrder(mapReceipt(s.store, evt)))
+	case *events.ChatPresence:
+		return s.journal.append(nil, s.inOrder(mapTyping(s.store, evt)))
+	case *events.Presence:
+		return s.journal.append(nil, s.inOrder(mapPresence(s.store, evt)))
+	case *events.NotifyAccountReachoutTimelock:
+		return s.journal.append(nil, s.inOrder(mapTimelock(evt)))
 	case *events.OfflineSyncPreview:
 		s.offlineSync.Store(true)
 		return s.state(offlineSyncState(map[string]int64{
@@ -81,6 +87,9 @@ func (s *session) message(evt *events.Message) bool {
 		return s.journal.close(nil, nil)
 	}
 	mapped := s.inOrder(mapMessage(s.store, evt, s.revealed(evt), s.settings.KeepRaw, s.log))
+	if !s.learnTimer(mapped) {
+		return false
+	}
 	s.host.switches.pass("before_journal")
 	s.host.metrics.messages.WithLabelValues("in").Inc()
 	return s.journaled(evt.Info.ID, mapped)
@@ -148,11 +157,15 @@ func (s *session) connectionEvent(evt any) bool {
 	case *events.Connected:
 		d := s.client.Load().Store
 		s.state(&hostpb.SessionState{State: hostpb.SessionState_ONLINE, Self: identity(s.store, d.GetJID(), d.GetLID())})
+		s.pulse.beat()
+		s.pulse.refused.Store(0)
+		s.pulse.faint.Store(false)
 		s.online.Store(true)
 		s.loginEnded(loginEnd{})
+		s.followAgain()
 		s.sender.wake()
 	case *events.Disconnected:
-		s.state(&hostpb.SessionState{State: hostpb.SessionState_OFFLINE, Reason: "disconnected"})
+		s.state(s.offlineState("disconnected"))
 		if !s.paired() {
 			// The codes ran out, or the network failed: the attempt is over.
 			s.pairingFailed(0, "disconnected")
@@ -187,15 +200,9 @@ func (s *session) connectionEvent(evt any) bool {
 		s.state(&hostpb.SessionState{State: hostpb.SessionState_STREAM_ERROR, ReasonCode: number(evt.Code), Reason: "stream error " + evt.Code})
 		s.refused("stream error "+evt.Code, 0)
 	case *events.KeepAliveTimeout:
-		s.state(&hostpb.SessionState{
-			State: hostpb.SessionState_DEGRADED, Reason: "keepalive", Counts: map[string]int64{"errors": int64(evt.ErrorCount)},
-		})
-		if evt.ErrorCount >= keepAliveDead {
-			s.state(&hostpb.SessionState{State: hostpb.SessionState_OFFLINE, Reason: "keepalive"})
-			s.lostConnection(loginEnd{err: errDisconnected})
-		}
+		s.keepAliveLost(evt.ErrorCount)
 	case *events.KeepAliveRestored:
-		s.state(&hostpb.SessionState{State: hostpb.SessionState_RESTORED, Reason: "keepalive"})
+		s.keepAliveBack()
 	default:
 		return false
 	}

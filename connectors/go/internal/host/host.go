@@ -38,12 +38,15 @@ type limits struct {
 	heldBytes    int // frames held on one session's gate
 	handler      time.Duration
 	ackTimeout   time.Duration
+	supervision  supervision
+	phoneCode    time.Duration // life of a pairing code for typing: as long as the socket waits
 }
 
 const (
 	defaultUnacked = 1000
 	defaultHandler = 10 * time.Second
 	defaultAck     = 10 * time.Second
+	defaultPhone   = 160 * time.Second
 	defaultStarts  = 32
 	heldBytesLimit = 8 << 20
 	pendingBudget  = 64 << 20
@@ -82,7 +85,7 @@ func New(conn io.ReadWriteCloser, cfg Config) (*Host, error) {
 	}
 	h := &Host{
 		log: cfg.Log, now: cfg.Now, switches: sw, version: cfg.Version,
-		limits:   limits{defaultUnacked, heldBytesLimit, defaultHandler, defaultAck},
+		limits:   limits{defaultUnacked, heldBytesLimit, defaultHandler, defaultAck, defaultSupervision, defaultPhone},
 		starts:   newSemaphore(defaultStarts),
 		sessions: make(map[uint64]*session),
 		left:     make(map[string][]signalstore.Item),
@@ -190,8 +193,14 @@ func (h *Host) configure(hello *hostpb.Hello) error {
 	if n := hello.AckTimeoutMs; n != 0 {
 		h.limits.ackTimeout = time.Duration(n) * time.Millisecond
 	}
+	if n := hello.PhoneCodeMs; n != 0 {
+		h.limits.phoneCode = time.Duration(n) * time.Millisecond
+	}
 	if n := hello.ParallelStarts; n != 0 {
 		h.starts = newSemaphore(int(n))
+	}
+	if err := h.limits.supervision.take(hello.Supervision); err != nil {
+		return err
 	}
 	h.verbose = hello.Verbose
 	h.link.addCredit(hello.CreditBytes)

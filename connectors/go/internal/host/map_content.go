@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"go.mau.fi/whatsmeow/proto/waCommon"
 	"go.mau.fi/whatsmeow/proto/waE2E"
@@ -234,6 +235,9 @@ func (m contentMapper) protocol(c *hostpb.Content, p *waE2E.ProtocolMessage, dep
 		}
 	case waE2E.ProtocolMessage_EPHEMERAL_SETTING:
 		c.Type, c.TimerS = "disappearing_timer", proto.Int32(int32(p.GetEphemeralExpiration()))
+		if set := p.GetEphemeralSettingTimestamp(); set > 0 {
+			c.Context = &hostpb.Context{EphemeralSetAtMs: proto.Int64(set * 1000)}
+		}
 		return
 	case waE2E.ProtocolMessage_SHARE_PHONE_NUMBER:
 		c.Type = "phone_number"
@@ -292,7 +296,7 @@ func previewOf(t *waE2E.ExtendedTextMessage) *hostpb.LinkPreview {
 	}
 	return &hostpb.LinkPreview{
 		Url: t.GetMatchedText(), Title: t.GetTitle(), Description: t.GetDescription(),
-		Type: t.GetPreviewType().String(), Thumbnail: t.GetJPEGThumbnail(),
+		Type: strings.ToLower(t.GetPreviewType().String()), Thumbnail: t.GetJPEGThumbnail(),
 	}
 }
 

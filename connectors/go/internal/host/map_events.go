@@ -183,6 +183,30 @@ func mapReceipt(dir directory, evt *events.Receipt) *hostpb.Event {
 	return &hostpb.Event{Body: &hostpb.Event_Receipt{Receipt: r}}
 }
 
+func mapTyping(dir directory, evt *events.ChatPresence) *hostpb.Event {
+	typing := string(evt.State)
+	if evt.State == types.ChatPresenceComposing && evt.Media == types.ChatPresenceMediaAudio {
+		typing = "recording"
+	}
+	return &hostpb.Event{Body: &hostpb.Event_Chat{Chat: &hostpb.ChatEvent{
+		Kind: "typing", Chat: identity(dir, evt.Chat, types.EmptyJID), Actor: identity(dir, evt.Sender, evt.SenderAlt), Typing: typing,
+	}}}
+}
+
+func mapPresence(dir directory, evt *events.Presence) *hostpb.Event {
+	return &hostpb.Event{Body: &hostpb.Event_Presence{Presence: &hostpb.ContactPresence{
+		Contact: identity(dir, evt.From, types.EmptyJID), Available: !evt.Unavailable, LastSeenMs: millis(evt.LastSeen),
+	}}}
+}
+
+// mapTimelock: the account may begin no new chats until its end.
+func mapTimelock(evt *events.NotifyAccountReachoutTimelock) *hostpb.Event {
+	return &hostpb.Event{Body: &hostpb.Event_Limit{Limit: &hostpb.LimitNotice{
+		Kind: "timelock", Active: evt.IsActive, UntilMs: millis(evt.TimeEnforcementEnds.Time), Reason: evt.EnforcementType,
+		OccurredAtMs: millis(evt.Mex.Timestamp),
+	}}}
+}
+
 // lostEvent reports a message stanza that whatsmeow answered without a word.
 func lostEvent(st *stanza, now time.Time) *hostpb.Event {
 	b, err := json.Marshal(map[string]string{

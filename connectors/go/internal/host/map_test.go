@@ -159,7 +159,7 @@ func TestContents(t *testing.T) {
 		},
 		"preview": {
 			&waE2E.Message{ExtendedTextMessage: &waE2E.ExtendedTextMessage{Text: proto.String("see x.org"), MatchedText: proto.String("x.org"), Title: proto.String("X")}},
-			&hostpb.Content{Type: "text", Text: proto.String("see x.org"), Preview: &hostpb.LinkPreview{Url: "x.org", Title: "X", Type: "NONE"}},
+			&hostpb.Content{Type: "text", Text: proto.String("see x.org"), Preview: &hostpb.LinkPreview{Url: "x.org", Title: "X", Type: "none"}},
 		},
 		"wrapped edit": {
 			&waE2E.Message{EditedMessage: &waE2E.FutureProofMessage{Message: &waE2E.Message{ProtocolMessage: edit}}},
@@ -182,8 +182,8 @@ func TestContents(t *testing.T) {
 			&hostpb.Content{Type: "reaction", Reaction: proto.String(""), Target: hers},
 		},
 		"timer": {
-			&waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{Type: waE2E.ProtocolMessage_EPHEMERAL_SETTING.Enum(), EphemeralExpiration: proto.Uint32(60)}},
-			&hostpb.Content{Type: "disappearing_timer", TimerS: proto.Int32(60)},
+			&waE2E.Message{ProtocolMessage: &waE2E.ProtocolMessage{Type: waE2E.ProtocolMessage_EPHEMERAL_SETTING.Enum(), EphemeralExpiration: proto.Uint32(60), EphemeralSettingTimestamp: proto.Int64(7)}},
+			&hostpb.Content{Type: "disappearing_timer", TimerS: proto.Int32(60), Context: &hostpb.Context{EphemeralSetAtMs: proto.Int64(7000)}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -46,6 +46,12 @@ func judgeSend(committed bool, err error) outcome {
 		errors.Is(err, whatsmeow.ErrBroadcastListUnsupported), errors.Is(err, whatsmeow.ErrInvalidInlineBotID),
 		errors.Is(err, whatsmeow.ErrGroupNotFound), errors.Is(err, whatsmeow.ErrNotInGroup):
 		out.result, out.kind = hostpb.SendFinished_REJECTED, "invalid"
+	case errors.Is(err, errNoPushName):
+		out.result, out.kind = hostpb.SendFinished_REJECTED, "invalid"
+	case errors.Is(err, errNoKeys):
+		out.result, out.kind = hostpb.SendFinished_REJECTED, "no_keys"
+	case errors.Is(err, errPreKeys):
+		out.kind = "server"
 	case errors.Is(err, whatsmeow.ErrNotLoggedIn):
 		out.kind = "not_logged_in"
 	case errors.Is(err, whatsmeow.ErrNotConnected), errors.Is(err, errDisconnected):
@@ -92,9 +98,13 @@ func (s *session) mark(m *hostpb.Mark) outcome {
 	case "paused":
 		err = c.SendChatPresence(ctx, chat, types.ChatPresencePaused, types.ChatPresenceMediaText)
 	case "available":
-		err = c.SendPresence(ctx, types.PresenceAvailable)
+		err = s.sendPresence(ctx, types.PresenceAvailable)
 	case "unavailable":
-		err = c.SendPresence(ctx, types.PresenceUnavailable)
+		err = s.sendPresence(ctx, types.PresenceUnavailable)
+	case "subscribe":
+		if err = s.store.Watch(chat); err == nil {
+			err = c.SubscribePresence(ctx, chat)
+		}
 	default:
 		return outcome{result: hostpb.SendFinished_REJECTED, kind: "invalid", err: errors.New("unknown mark " + strconv.Quote(m.Kind))}
 	}

@@ -14,9 +14,8 @@ import (
 // earlier one: new keys, new codes.
 
 const (
-	firstCode    = 60 * time.Second  // how long a phone accepts the first code
-	nextCode     = 20 * time.Second  // and each further one
-	phoneCode    = 160 * time.Second // a code for typing lives as long as the socket waits
+	firstCode    = 60 * time.Second // how long a phone accepts the first code
+	nextCode     = 20 * time.Second // and each further one
 	pairRequests = 20 * time.Second
 )
 
@@ -117,9 +116,9 @@ func (s *session) requestPhoneCode(p pairing) {
 		return
 	}
 	s.journal.append(nil, s.event(&hostpb.Event{Body: &hostpb.Event_PairingCode{PairingCode: &hostpb.PairingCode{
-		Code: code, ExpiresAtMs: s.host.now().Add(phoneCode).UnixMilli(), Index: 1, Total: 1, CommandId: p.command,
+		Code: code, ExpiresAtMs: s.host.now().Add(s.host.limits.phoneCode).UnixMilli(), Index: 1, Total: 1, CommandId: p.command,
 	}}}))
-	s.later(p.attempt, phoneCode, func() { s.pairingFailed(p.attempt, "code_expired") })
+	s.later(p.attempt, s.host.limits.phoneCode, func() { s.pairingFailed(p.attempt, "code_expired") })
 }
 
 // later runs fn for this attempt only.
@@ -161,7 +160,7 @@ func (s *session) pairSucceeded(evt *events.PairSuccess) {
 		State: hostpb.SessionState_PAIRED, Self: identity(s.store, evt.ID, evt.LID), Platform: evt.Platform,
 		BusinessName: evt.BusinessName, CommandId: command,
 	})
-	time.AfterFunc(pairWatchdog, func() {
+	time.AfterFunc(s.host.limits.supervision.pairWatchdog, func() {
 		s.mu.Lock()
 		busy := s.link.busy
 		s.mu.Unlock()

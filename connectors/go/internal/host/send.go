@@ -14,6 +14,7 @@ import (
 	"go.mau.fi/whatsmeow/types"
 
 	"wharf/connectors/internal/hostpb"
+	"wharf/connectors/internal/signalstore"
 )
 
 // Commands to the wire, one at a time and in order.
@@ -47,6 +48,7 @@ type sending struct {
 	phase   phase
 	cancel  context.CancelCauseFunc
 	limit   *time.Timer
+	timer   *signalstore.Timer // of the chat, if the host added it to the message
 }
 
 type sender struct {
@@ -173,6 +175,8 @@ func (q *sender) first(c *hostpb.Send) outcome {
 	if !s.paired() {
 		return outcome{result: hostpb.SendFinished_NOT_SENT, kind: "not_logged_in", err: whatsmeow.ErrNotLoggedIn}
 	}
+	timer := s.addTimer(c)
+	s.nameOurselves(c)
 	to, message, err := compose(c, s.client.Load())
 	if err != nil {
 		return outcome{result: hostpb.SendFinished_REJECTED, kind: "invalid", err: err}
@@ -181,6 +185,10 @@ func (q *sender) first(c *hostpb.Send) outcome {
 		return outcome{result: hostpb.SendFinished_NOT_SENT, kind: "offline", err: whatsmeow.ErrNotConnected}
 	}
 	cur, ctx := q.begin(c, preparing)
+	cur.timer = timer
+	if err := s.meet(ctx, to); err != nil {
+		return q.judge(cur, whatsmeow.SendResponse{}, causeOf(ctx, err))
+	}
 	ctx, done := s.store.SendScope(ctx)
 	resp, err := s.client.Load().SendMessage(ctx, to, message, whatsmeow.SendRequestExtra{ID: c.MessageId, Timeout: -1})
 	done()
@@ -268,6 +276,27 @@ func (q *sender) begin(c *hostpb.Send, p phase) (*sending, context.Context) {
 	return cur, ctx
 }
 
+// nameOurselves completes the quote of an own message: it has to name its author.
+func (s *session) nameOurselves(c *hostpb.Send) {
+	key := c.GetContent().GetContext().GetQuoted().GetKey()
+	if self := s.store.Self(); key.GetFromMe() && key.Sender == "" && len(self) > 0 {
+		key.Sender = self[0].ToNonAD().String()
+	}
+}
+
+// started tells of the stanza that a send has become.
+func (cur *sending) started(dir directory, stanza *waBinary.Node) *hostpb.SendStarted {
+	chat, _ := stanza.Attrs["to"].(types.JID)
+	out := &hostpb.SendStarted{
+		CommandId: cur.command.CommandId, MessageId: cur.command.MessageId, Chat: chat.String(),
+		Recipient: identity(dir, chat, types.EmptyJID),
+	}
+	if cur.timer != nil {
+		out.EphemeralS, out.EphemeralSetAtMs = &cur.timer.Seconds, millis(cur.timer.SetAt)
+	}
+	return out
+}
+
 // awaits tells whether id is the current send.
 func (q *sender) awaits(id string) bool {
 	q.mu.Lock()
@@ -295,13 +324,9 @@ func (q *sender) capture(node *waBinary.Node) {
 		cur.phase = captured
 		cur.limit.Stop()
 		q.stanzas[cur.command.MessageId] = stanza
-		chat, _ := node.Attrs["to"].(types.JID)
 		s.journal.append(
 			[]*hostpb.ItemChange{{Name: prefixStanza + cur.command.MessageId, Value: stanza}},
-			s.event(&hostpb.Event{Body: &hostpb.Event_SendStarted{SendStarted: &hostpb.SendStarted{
-				CommandId: cur.command.CommandId, MessageId: cur.command.MessageId, Chat: chat.String(),
-				Recipient: identity(s.store, chat, types.EmptyJID),
-			}}}),
+			s.event(&hostpb.Event{Body: &hostpb.Event_SendStarted{SendStarted: cur.started(s.store, node)}}),
 		)
 	}
 	q.mu.Unlock()

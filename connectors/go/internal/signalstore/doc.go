@@ -14,6 +14,7 @@
 //	cs/<jid>      chat settings                              m/…           message secret
 //	t/<jid>       privacy token                              nc            NCT salt
 //	l/<lid>       phone number of a LID                      o/<chat>/<id> plaintext kept for retry receipts
+//	et/<jid>      disappearing timer of a chat               pw/<jid>      contact whose presence is followed
 //
 // The ratchet lock. whatsmeow loads a Signal session, works on it and stores it with nothing between sending, receiving
 // and retry handling; two of them at once lose messages. Here a decryption holds the lock during DoDecryptionTxn (set

@@ -62,6 +62,8 @@ type Store struct {
 	uploaded int                 // prekeys the server has, derived from the "p/" items
 	retries  aging
 	secrets  aging
+	timers   aging
+	watched  aging
 	fresh    *store.Device // keys of a device that is not paired yet
 	self     []types.JID   // addresses of the paired account, derived from the device
 }
@@ -90,6 +92,8 @@ func New(items []Item, opts Options) (*Store, error) {
 		migrated: make(map[string]struct{}),
 		retries:  aging{prefix: prefixRetry, limit: opts.Retries, maxAge: retryMaxAge},
 		secrets:  aging{prefix: prefixSecret, limit: opts.Secrets, maxAge: secretMaxAge},
+		timers:   aging{prefix: prefixTimer, limit: maxTimers, maxAge: neverTooOld},
+		watched:  aging{prefix: prefixWatch, limit: maxWatched, maxAge: neverTooOld},
 	}
 	s.locks.init(opts.WithoutRatchetLock)
 	for _, item := range items {
@@ -131,6 +135,10 @@ func (s *Store) admit(item Item) error {
 		s.retries.count++
 	case strings.HasPrefix(item.Name, prefixSecret):
 		s.secrets.count++
+	case strings.HasPrefix(item.Name, prefixTimer):
+		s.timers.count++
+	case strings.HasPrefix(item.Name, prefixWatch):
+		s.watched.count++
 	}
 	return nil
 }
@@ -173,6 +181,7 @@ func (s *Store) Clear() error {
 	clear(s.lidOf)
 	clear(s.migrated)
 	s.uploaded, s.retries.count, s.secrets.count = 0, 0, 0
+	s.timers.count, s.watched.count = 0, 0
 	return nil
 }
 
