@@ -78,6 +78,24 @@ def test_an_orderly_stop_releases_and_needs_no_fence(bench: Bench) -> None:
     assert_exactly_once(bench.copies(), ids)
 
 
+def test_a_partition_is_handed_over_under_load(bench: Bench) -> None:
+    """A second slot joins while the first works: release, no fence, nobody dies, nothing lost or doubled."""
+    ids = [f"m{number}" for number in range(3000)]
+    with closing(first := bench.worker("first")) as running:
+        first.wait("owned", bench.partitions)
+        running.append(second := bench.worker("second"))
+        for at in range(0, len(ids), 300):
+            bench.produce("in", ids[at : at + 300])
+        first.wait("revoked")
+        second.wait("owned")
+        wait_until(lambda: len(bench.copies()) >= len(ids), 30, "copied")
+        assert not second.logged("takeover_fences")
+        assert not first.seen("lost")
+        assert {mark.slot for mark in marks(bench).values() if mark is not None} == {"first", "second"}
+        assert [worker.stop() for worker in running] == [0, 0]
+    assert_exactly_once(bench.copies(), ids)
+
+
 def test_a_restarted_slot_goes_on_at_once(bench: Bench) -> None:
     """A static member gets its partitions back without waiting for the session time-out."""
     with closing(first := bench.worker("a", session_timeout_ms=30_000)) as running:
