@@ -144,6 +144,10 @@ func (s *session) gated(conn net.Conn, err error) (net.Conn, error) {
 // clientPayload names the device before pairing; whatsmeow has one global name.
 func (s *session) clientPayload(c *whatsmeow.Client) func() *waWa6.ClientPayload {
 	return func() *waWa6.ClientPayload {
+		// Asked for right before the handshake's last message: no node can come before it.
+		if g := s.gate.Load(); g != nil {
+			g.arrivals.close()
+		}
 		payload := c.Store.GetClientPayload()
 		if payload.DevicePairingData == nil {
 			return payload
@@ -242,7 +246,7 @@ func (s *session) login() loginEnd {
 	s.link.result = result
 	s.mu.Unlock()
 	s.emit(&hostpb.SessionState{State: hostpb.SessionState_CONNECTING})
-	if err := s.client.Load().ConnectContext(s.ctx); err != nil {
+	if err := s.connect(s.client.Load()); err != nil {
 		return loginEnd{err: err}
 	}
 	t := time.NewTimer(loginTimeout)
@@ -255,6 +259,14 @@ func (s *session) login() loginEnd {
 	case <-s.ctx.Done():
 		return loginEnd{err: s.ctx.Err()}
 	}
+}
+
+// connect makes a connection whose frames are guarded.
+func (s *session) connect(c *whatsmeow.Client) error {
+	if err := c.ConnectContext(s.ctx); err != nil {
+		return err
+	}
+	return s.guardFrames(c)
 }
 
 // loginEnded tells the login in progress how it ended; false when there is none.

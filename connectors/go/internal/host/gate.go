@@ -20,6 +20,7 @@ type gate struct {
 	overflow func()
 	dropped  func() // the connection is given up; what was read on it will not be answered
 	direct   bool   // mutant: no output gate
+	arrivals arrivals
 
 	mu       sync.Mutex
 	queue    []held
@@ -67,6 +68,13 @@ func (g *gate) Write(b []byte) (int, error) {
 	g.startLocked()
 	g.mu.Unlock()
 	return len(b), nil
+}
+
+// Read gives what came in, later while arrivals are closed.
+func (g *gate) Read(b []byte) (int, error) {
+	n, err := g.Conn.Read(b)
+	g.arrivals.pass()
+	return n, err
 }
 
 // whenSent runs before and after around the next bytes' leaving.
@@ -147,6 +155,7 @@ func (g *gate) drop() {
 	g.queue, g.tags, g.bytes = nil, nil, 0
 	g.mu.Unlock()
 	_ = g.Conn.Close() // the connection is given up either way
+	g.arrivals.open()
 	if first {
 		g.dropped()
 	}

@@ -61,7 +61,7 @@ func (s *session) startPairing(attempt int, command string) {
 		return // the session has ended
 	}
 	s.emit(&hostpb.SessionState{State: hostpb.SessionState_PAIRING, CommandId: command})
-	if err := s.newClient().ConnectContext(s.ctx); err != nil {
+	if err := s.connect(s.newClient()); err != nil {
 		s.pairingFailed(attempt, "connect: "+err.Error())
 	}
 }

@@ -138,6 +138,10 @@ func (s *session) newClient() *whatsmeow.Client {
 	c.SetPreLoginHTTPClient(transports.socket)
 	c.SetMediaHTTPClient(transports.media)
 	c.AddEventHandlerWithSuccessStatus(s.handle)
+	if err := s.guardNodes(c); err != nil {
+		s.log.Error("no session without a guard", "error", err)
+		s.teardown("unguarded", false)
+	}
 	s.client.Store(c)
 	return c
 }
