@@ -29,7 +29,7 @@ SECONDS = 60
 Record = dict[str, Any]
 
 
-@dataclass(slots=True)
+@dataclass
 class Here:
     """One online instance, a producer of any bytes, and everything that was told since."""
 
