@@ -25,13 +25,8 @@ import (
 // state in memory: what was held for the old connection is dropped, WhatsApp delivers it again, and the ratchet knows it.
 
 const (
-	loginTimeout  = 30 * time.Second
-	backoffFirst  = time.Second
-	backoffMost   = 2 * time.Minute
 	refusedDelay  = time.Minute      // a failure code that a quick retry will not change
 	outdatedDelay = 15 * time.Minute // only a new version of this program helps
-	pairWatchdog  = 5 * time.Second  // 515 follows pairing; if it was missed, nothing else comes
-	keepAliveDead = 3                // lost keepalives in a row after which a connection counts as dead
 )
 
 // connection is the state of connecting, guarded by session.mu.
@@ -51,7 +46,7 @@ type loginEnd struct {
 }
 
 var (
-	errLoginTimeout = errors.New("no login within 30 s")
+	errLoginTimeout = errors.New("no login in time")
 	errDisconnected = errors.New("disconnected")
 )
 
@@ -183,7 +178,7 @@ func (s *session) keepOnline(delay time.Duration) {
 		return
 	}
 	s.link.busy = true
-	if s.link.tries > 1 && time.Since(s.link.upSince) > backoffMost {
+	if s.link.tries > 1 && time.Since(s.link.upSince) > s.host.limits.supervision.reconnectMost {
 		s.link.tries = 1 // the last connection has lasted; jitter still spreads a herd
 	}
 	go s.logins()
@@ -192,7 +187,7 @@ func (s *session) keepOnline(delay time.Duration) {
 func (s *session) logins() {
 	for {
 		s.mu.Lock()
-		delay := max(s.link.delay, backoff(s.link.tries))
+		delay := max(s.link.delay, s.host.limits.supervision.backoff(s.link.tries))
 		s.link.delay, s.link.again = 0, false
 		s.link.tries++
 		s.mu.Unlock()
@@ -216,11 +211,11 @@ func (s *session) logins() {
 }
 
 // backoff before the n-th try: none before the first, then doubling, capped, with jitter.
-func backoff(tries int) time.Duration {
+func (v *supervision) backoff(tries int) time.Duration {
 	if tries == 0 {
 		return 0
 	}
-	d := min(backoffMost, backoffFirst<<min(tries-1, 10))
+	d := min(v.reconnectMost, v.reconnectFirst<<min(tries-1, 10))
 	return d/2 + rand.N(d/2+1)
 }
 
@@ -249,7 +244,7 @@ func (s *session) login() loginEnd {
 	if err := s.connect(s.client.Load()); err != nil {
 		return loginEnd{err: err}
 	}
-	t := time.NewTimer(loginTimeout)
+	t := time.NewTimer(s.host.limits.supervision.login)
 	defer t.Stop()
 	select {
 	case end := <-result:

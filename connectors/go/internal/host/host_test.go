@@ -193,11 +193,12 @@ func TestSwitches(t *testing.T) {
 }
 
 func TestBackoff(t *testing.T) {
-	if d := backoff(0); d != 0 {
+	v := defaultSupervision
+	if d := v.backoff(0); d != 0 {
 		t.Errorf("first try after %v", d)
 	}
 	for tries := 1; tries < 40; tries++ {
-		if d := backoff(tries); d <= 0 || d > backoffMost {
+		if d := v.backoff(tries); d <= 0 || d > v.reconnectMost {
 			t.Errorf("try %d after %v", tries, d)
 		}
 	}

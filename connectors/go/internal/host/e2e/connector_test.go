@@ -53,6 +53,7 @@ type connector struct {
 	sim    *sim.Simulator
 	mutant string
 	unread uint32                      // Hello.max_unacked_nodes
+	watch  *hostpb.Supervision         // Hello.supervision
 	take   func(*hostpb.FromHost, int) // what is done with a message and its size
 
 	mu       sync.Mutex
@@ -114,7 +115,7 @@ func (c *connector) start() {
 		c.t.Fatal(err)
 	}
 	c.tell(&hostpb.ToHost{Body: &hostpb.ToHost_Hello{Hello: &hostpb.Hello{
-		ProtocolVersion: 1, CreditBytes: 1 << 20, AckTimeoutMs: 1500, HandlerLimitMs: 5000, MaxUnackedNodes: c.unread,
+		ProtocolVersion: 1, CreditBytes: 1 << 20, AckTimeoutMs: 1500, HandlerLimitMs: 5000, MaxUnackedNodes: c.unread, Supervision: c.watch,
 		Simulator: &hostpb.Simulator{Address: info.WhatsAppAddress, RootPublicKey: root, TlsCaPem: info.TLSCAPEM},
 	}}})
 	go c.read(conn, cmd, gone, c.take)
