@@ -110,6 +110,7 @@ type flow struct {
 	mu      sync.Mutex
 	cond    *sync.Cond
 	unacked int
+	waiting bool
 	closed  bool
 }
 
@@ -124,9 +125,18 @@ func (f *flow) enter(limit int, room func() bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for !f.closed && (f.unacked >= limit || !room()) {
+		f.waiting = true
 		f.cond.Wait()
 	}
+	f.waiting = false
 	f.unacked++
+}
+
+// waits tells whether the reader stands still, of its own will.
+func (f *flow) waits() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waiting
 }
 
 func (f *flow) leave() {
@@ -162,6 +172,8 @@ func (f *flow) close() {
 
 // reading sees each received node, on the goroutine that reads the socket.
 func (s *session) reading(node *waBinary.Node) {
+	s.heard(node)
+	s.countBacklog(node)
 	if node.Tag == "ack" {
 		if attr(node, "class") == "message" && s.sender.awaits(attr(node, "id")) {
 			s.host.switches.pass("after_wire")
@@ -172,6 +184,7 @@ func (s *session) reading(node *waBinary.Node) {
 		return
 	}
 	s.flow.enter(s.host.limits.unackedNodes, s.host.link.room)
+	s.pulse.beat()
 	if node.Tag == "message" || node.Tag == "appdata" {
 		s.inbound.received(&stanza{
 			key:  stanzaKey{attr(node, "id"), attr(node, "from"), attr(node, "participant")},

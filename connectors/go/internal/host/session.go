@@ -31,6 +31,8 @@ type session struct {
 	journal *journal
 	flow    *flow
 	inbound inbound
+	pulse   pulse
+	kept    backlog // of the reader's goroutine
 	sender  *sender
 	gate    atomic.Pointer[gate]
 	store   *signalstore.Store
@@ -62,6 +64,7 @@ func newSession(h *Host, open *hostpb.OpenSession) *session {
 	s.log = h.log.With("instance", s.instance, "session", s.id)
 	s.journal = newJournal(s.id, func() { h.link.ready(s) })
 	s.journal.cutOpen = h.switches.cutOpen
+	s.pulse.start = time.Now()
 	s.flow = newFlow()
 	s.sender = newSender(s)
 	s.ctx, s.cancel = context.WithCancel(h.ctx)
@@ -251,6 +254,7 @@ func (s *session) watch(now time.Time) {
 	if s.ended.Load() || !s.ready.Load() {
 		return
 	}
+	s.checkPulse()
 	limit := s.host.limits.handler
 	stuck := s.journal.openFor(now)
 	if since := s.handlerSince.Load(); since != 0 {
