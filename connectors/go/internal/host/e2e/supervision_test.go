@@ -98,7 +98,7 @@ func TestFirstContactsInAFlood(t *testing.T) {
 	c := newConnector(t, startSimulator(t))
 	c.unread = 100
 	her := c.begin()
-	const flood = 1500
+	const flood = 3200
 	phones := []string{"491700000011", "491700000012", "491700000013", "491700000014", "491700000015"}
 	for _, phone := range phones {
 		if _, err := c.sim.Contacts.Create(t.Context(), phone, "Stranger", false); err != nil {
@@ -106,7 +106,8 @@ func TestFirstContactsInAFlood(t *testing.T) {
 		}
 	}
 	c.fault(ourPhone, func(f *server.Faults) { f.DelayMS = 300 })
-	her.StartFlood(contacts.Flood{To: us, Count: flood, Prefix: "IN"})
+	// While one answer is on its way three times as many messages come as are read unanswered.
+	her.StartFlood(contacts.Flood{To: us, Count: flood, Prefix: "IN", PerSec: 1000})
 	c.await("the flood", func() bool { return len(c.textsLocked()) > 50 })
 	from, began := c.mark(), time.Now()
 	for _, phone := range phones {
@@ -131,7 +132,7 @@ func TestFirstContactsInAFlood(t *testing.T) {
 // A send whose keys cannot be fetched must not leave without its recipient.
 func TestRefusedPreKeysDelayTheSend(t *testing.T) {
 	c, _ := supervised(t)
-	c.fault(ourPhone, func(f *server.Faults) { f.QueryLimit = 3 })
+	c.fault(ourPhone, func(f *server.Faults) { f.QueryLimit, f.QueryLimitOnly = 2, "encrypt" })
 	seen := map[hostpb.SendFinished_Outcome]int{}
 	for try := 0; ; try++ {
 		from := c.mark()

@@ -23,6 +23,7 @@ type Faults struct {
 	DropReceipts        bool      `json:"drop_receipts"`          // receipts for the phone's messages are lost
 	DelayMS             int       `json:"delay_ms"`               // stanzas to the phone arrive this much later
 	QueryLimit          int       `json:"rate_limit_queries"`     // queries of the phone that are answered with 429
+	QueryLimitOnly      string    `json:"rate_limit_xmlns"`       // only those of this namespace
 	MediaStatus         int       `json:"media_status"`           // HTTP status of all downloads of media; 0: the media
 	NoRestart           bool      `json:"no_restart"`             // a pairing of the phone ends without its 515
 	LoseOffline         int       `json:"lose_offline"`           // queued messages that the next login announces and never gets
@@ -125,13 +126,13 @@ func damage(ciphertext []byte) []byte {
 
 func (f *phoneFaults) delay() time.Duration { return time.Duration(f.DelayMS) * time.Millisecond }
 
-func (s *Server) rateLimited(c *conn) bool {
+func (s *Server) rateLimited(c *conn, namespace string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.device == nil {
 		return false
 	}
-	if f := s.faultsOf(c.device.Account.Phone); f.QueryLimit > 0 {
+	if f := s.faultsOf(c.device.Account.Phone); f.QueryLimit > 0 && (f.QueryLimitOnly == "" || f.QueryLimitOnly == namespace) {
 		f.QueryLimit--
 		return true
 	}

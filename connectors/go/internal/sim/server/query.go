@@ -70,7 +70,7 @@ func (c *conn) onQuery(node *waBinary.Node) {
 		q.refuse("401", "not-authorized")
 		return
 	}
-	if c.srv.rateLimited(c) {
+	if c.srv.rateLimited(c, namespace) {
 		q.refuse("429", "rate-overlimit")
 		return
 	}
