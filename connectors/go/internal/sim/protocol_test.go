@@ -181,7 +181,7 @@ func TestAutoReplyAnswersEachIDOnce(t *testing.T) {
 func TestQuotesAndMentionsArrive(t *testing.T) {
 	s := start(t, "")
 	c, a := pair(t, s, company), contact(t, s, ann, false)
-	message, err := contacts.Text("see @"+bob, &contacts.Quote{ID: "Q1", Sender: company, Text: "what?"}, []string{bob})
+	message, err := contacts.Text("see @"+bob, contacts.Around{Quote: &contacts.Quote{ID: "Q1", Sender: company, Text: "what?"}, Mentions: []string{bob}})
 	check(t, err)
 	check(t, a.Send(t.Context(), to(company), "M1", message))
 	info := awaitEvent[*events.Message](t, c).Message.GetExtendedTextMessage().GetContextInfo()
@@ -195,7 +195,7 @@ func TestPresenceAndTypingAreRelayed(t *testing.T) {
 	c, a := pair(t, s, company), contact(t, s, ann, false)
 	say(t, a, company, "M1", "hi")
 	c.awaitMessages("M1 hi")
-	check(t, a.Type(t.Context(), to(company), true))
+	check(t, a.Type(t.Context(), to(company), true, false))
 	if got := awaitEvent[*events.ChatPresence](t, c); got.State != types.ChatPresenceComposing || got.Sender.User != "100"+ann {
 		t.Errorf("typing: %+v", got)
 	}

@@ -32,6 +32,7 @@ const (
 // Contact is one person with a companion client.
 type Contact struct {
 	Phone     string
+	name      string
 	pool      *Pool
 	store     *signalstore.Store
 	autoReply atomic.Bool
@@ -44,6 +45,7 @@ type Contact struct {
 	client  *whatsmeow.Client
 	state   State
 	changed chan struct{} // closed and replaced at each change of state
+	seen    []Seen
 }
 
 type counters struct{ sent, sendErrors, received, undecryptable, replied atomic.Int64 }
@@ -82,7 +84,7 @@ func (f fewPreKeys) UploadedPreKeyCount(ctx context.Context) (int, error) {
 }
 
 func (p *Pool) newContact(phone string, r contactRecord, items []signalstore.Item) (*Contact, error) {
-	c := &Contact{Phone: phone, pool: p, replies: newReplyQueue(), state: StateOffline, changed: make(chan struct{})}
+	c := &Contact{Phone: phone, name: r.Name, pool: p, replies: newReplyQueue(), state: StateOffline, changed: make(chan struct{})}
 	c.autoReply.Store(r.AutoReply)
 	options := signalstore.Options{Now: p.Now}
 	if p.DB.Keeps() {
@@ -104,6 +106,9 @@ func (p *Pool) newContact(phone string, r contactRecord, items []signalstore.Ite
 func (c *Contact) newClient() *whatsmeow.Client {
 	device := c.store.Device()
 	device.PreKeys = fewPreKeys{c.store}
+	if device.PushName == "" {
+		device.PushName = c.name // presence is shown with it
+	}
 	client := whatsmeow.NewClient(device, waLog.Noop)
 	client.SynchronousAck = true
 	client.EnableDecryptedEventBuffer = true // the ratchet lock
@@ -213,6 +218,8 @@ func (c *Contact) handle(event any) bool {
 		c.counters.undecryptable.Add(1)
 	case *events.Message:
 		c.receive(e)
+	default:
+		c.notice(event)
 	}
 	return true
 }
@@ -225,13 +232,14 @@ func (c *Contact) receive(e *events.Message) {
 	if sender.Server == types.HiddenUserServer && !e.Info.SenderAlt.IsEmpty() {
 		sender = e.Info.SenderAlt
 	}
-	kind, text, quoted := describe(e.Message)
+	d := describe(e.Message)
 	c.counters.received.Add(1)
 	n := c.pool.Ledger.AddReceived(ledger.Received{
-		Recipient: c.Phone, Sender: sender.User, ID: e.Info.ID, Text: text, Kind: kind, QuotedID: quoted, AtMS: c.pool.Now().UnixMilli(),
+		Recipient: c.Phone, Sender: sender.User, ID: e.Info.ID, Text: d.text, Kind: d.kind, QuotedID: d.quoted,
+		TargetID: d.target, AtMS: c.pool.Now().UnixMilli(), Details: d.details,
 	})
-	if c.autoReply.Load() && kind == kindText && n == 1 {
-		c.promise(reply{To: sender.User, Received: e.Info.ID, Text: text})
+	if c.autoReply.Load() && d.kind == kindText && n == 1 {
+		c.promise(reply{To: sender.User, Received: e.Info.ID, Text: d.text})
 	}
 }
 
@@ -278,32 +286,6 @@ func (c *Contact) SendSurely(ctx context.Context, to types.JID, id string, messa
 			return ctx.Err()
 		}
 	}
-}
-
-// Read tells a sender that messages were read.
-func (c *Contact) Read(ctx context.Context, from types.JID, ids []string) error {
-	c.mu.Lock()
-	client := c.client
-	c.mu.Unlock()
-	if client == nil {
-		return whatsmeow.ErrNotConnected
-	}
-	return client.MarkRead(ctx, ids, c.pool.Now(), c.chat(ctx, from), types.EmptyJID)
-}
-
-// Type shows somebody that the contact is typing, or has stopped.
-func (c *Contact) Type(ctx context.Context, to types.JID, typing bool) error {
-	c.mu.Lock()
-	client := c.client
-	c.mu.Unlock()
-	if client == nil {
-		return whatsmeow.ErrNotConnected
-	}
-	state := types.ChatPresencePaused
-	if typing {
-		state = types.ChatPresenceComposing
-	}
-	return client.SendChatPresence(ctx, c.chat(ctx, to), state, types.ChatPresenceMediaText)
 }
 
 // chat is the hidden id of somebody, as chats go by it once it is known.

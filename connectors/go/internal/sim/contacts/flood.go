@@ -37,7 +37,7 @@ func (c *Contact) Flood(ctx context.Context, f Flood) (failed int) {
 				return failed + f.Count - i
 			}
 		}
-		message, err := Text("text of "+id, nil, nil)
+		message, err := Text("text of "+id, Around{})
 		if err == nil {
 			err = c.SendSurely(ctx, f.To, id, message)
 		}

@@ -103,7 +103,7 @@ func (c *Contact) answer() {
 		if !ok {
 			return
 		}
-		message, err := Text("echo: "+r.Text, nil, nil)
+		message, err := Text("echo: "+r.Text, Around{})
 		if err == nil {
 			err = c.SendSurely(c.pool.stop, types.NewJID(r.To, types.DefaultUserServer), r.id(c.Phone), message)
 		}

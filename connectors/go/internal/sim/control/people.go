@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"go.mau.fi/whatsmeow"
+	"go.mau.fi/whatsmeow/proto/waE2E"
 	"go.mau.fi/whatsmeow/types"
 
 	"wharf/connectors/internal/sim/contacts"
@@ -51,11 +52,10 @@ func (p Parts) showContact(r *http.Request) (any, error) {
 
 func (p Parts) send(r *http.Request) (any, error) {
 	var in struct {
-		To       string          `json:"to"`
-		Text     string          `json:"text"`
-		ID       string          `json:"id"`
-		Quote    *contacts.Quote `json:"quote"`
-		Mentions []string        `json:"mentions"`
+		contacts.Around
+		To   string `json:"to"`
+		Text string `json:"text"`
+		ID   string `json:"id"`
 	}
 	if err := body(r, &in); err != nil {
 		return nil, err
@@ -64,17 +64,22 @@ func (p Parts) send(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	message, err := contacts.Text(in.Text, in.Quote, in.Mentions)
+	message, err := contacts.Text(in.Text, in.Around)
 	if err != nil {
 		return nil, invalid("quote.sender and mentions take phone numbers or addresses: " + err.Error())
 	}
-	if in.ID == "" {
-		in.ID = c.NewID()
+	return sendAs(r, c, to, in.ID, message)
+}
+
+// sendAs sends a message under an id, or one of the contact's making.
+func sendAs(r *http.Request, c *contacts.Contact, to types.JID, id string, message *waE2E.Message) (any, error) {
+	if id == "" {
+		id = c.NewID()
 	}
-	if err = c.Send(r.Context(), to, in.ID, message); err != nil {
-		return nil, sendProblem(in.ID, err)
+	if err := c.Send(r.Context(), to, id, message); err != nil {
+		return nil, sendProblem(id, err)
 	}
-	return map[string]string{"id": in.ID}, nil
+	return map[string]string{"id": id}, nil
 }
 
 func (p Parts) read(r *http.Request) (any, error) {
@@ -97,8 +102,9 @@ func (p Parts) read(r *http.Request) (any, error) {
 
 func (p Parts) typing(r *http.Request) (any, error) {
 	var in struct {
-		To     string `json:"to"`
-		Typing bool   `json:"typing"`
+		To        string `json:"to"`
+		Typing    bool   `json:"typing"`
+		Recording bool   `json:"recording"`
 	}
 	if err := body(r, &in); err != nil {
 		return nil, err
@@ -107,7 +113,7 @@ func (p Parts) typing(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]bool{"typing": in.Typing}, c.Type(r.Context(), to, in.Typing)
+	return map[string]bool{"typing": in.Typing, "recording": in.Recording}, c.Type(r.Context(), to, in.Typing, in.Recording)
 }
 
 // contactAnd finds the contact of the path and reads the address of somebody else.

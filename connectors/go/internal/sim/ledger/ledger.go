@@ -39,8 +39,24 @@ type Received struct {
 	Text      string `json:"text"`
 	Kind      string `json:"kind"`
 	QuotedID  string `json:"quoted_id,omitempty"`
+	TargetID  string `json:"target_id,omitempty"` // what an edit, revoke or reaction is about
 	Count     int    `json:"count"`
 	AtMS      int64  `json:"at_ms"`
+
+	Details *Details `json:"details,omitempty"`
+}
+
+// Details are what stood around a text.
+type Details struct {
+	Mentions     []string `json:"mentions,omitempty"`
+	MentionAll   bool     `json:"mention_all,omitempty"`
+	QuotedSender string   `json:"quoted_sender,omitempty"`
+	TimerS       uint32   `json:"timer_s,omitempty"`
+	TimerSetS    int64    `json:"timer_set_at_s,omitempty"`
+	URL          string   `json:"url,omitempty"`
+	Title        string   `json:"title,omitempty"`
+	Description  string   `json:"description,omitempty"`
+	Thumbnail    []byte   `json:"thumbnail,omitempty"`
 }
 
 // Ledger collects entries in memory and in the database.
