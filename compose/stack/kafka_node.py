@@ -87,7 +87,15 @@ class KafkaNode:
         return [str(self.java.binary), *_JVM, *self.archive, "-cp", kafka.class_path()]
 
     def _format(self) -> None:
-        tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(self.properties), "--ignore-formatted"]
+        tool = [
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            cluster_id(),
+            "-c",
+            str(self.properties),
+            "--ignore-formatted",
+        ]
         done = subprocess.run(
             [*self._jvm(), *tool], capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False
         )

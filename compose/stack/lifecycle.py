@@ -130,7 +130,9 @@ def wait_ready(
                 if state
                 else []
             )
-            raise StackError(f"not ready in {seconds:.0f} s: {', '.join(waiting) or 'all'}; the logs are in {files.logs}")
+            raise StackError(
+                f"not ready in {seconds:.0f} s: {', '.join(waiting) or 'all'}; the logs are in {files.logs}"
+            )
         time.sleep(POLL_SECONDS)
 
 

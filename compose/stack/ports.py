@@ -31,13 +31,22 @@ def free_port(rng: random.Random, taken: set[int], host: str = "127.0.0.1") -> i
 
 def holder(port: int) -> str | None:
     """`name (pid N)` of the process that listens on a port, None if that cannot be seen."""
+    pid = holder_pid(port)
+    try:
+        return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (pid {pid})" if pid else None
+    except OSError:
+        return None  # it ended while we looked
+
+
+def holder_pid(port: int) -> int | None:
+    """The process that listens on a port, None if that cannot be seen."""
     inodes = _listening_inodes(port)
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():
             continue
         try:
             if any(_target(fd) in inodes for fd in (process / "fd").iterdir()):
-                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+                return int(process.name)
         except OSError:
             continue  # another user's, or it ended while we looked
     return None

@@ -34,6 +34,7 @@ class LeashedProcess:
         self._control = control
         self._unread = b""
         self._said_exit: int | None = None
+        self.leash_pid = leash.pid
         self.pid: int | None = None
         self.exit_code: int | None = None
 

@@ -13,13 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from compose.stack import ports
 from compose.stack.component import Component, State, levels
+from compose.stack.leash import descendants
 from compose.stack.probes import Health
 from compose.stack.process import LeashedProcess, LogFile
 from compose.stack.restarts import Restarts
 from compose.stack.state import ComponentState, StackFiles, StackState
 
 PROBE_PAUSE = 0.05
+FOREIGN_PAUSE = 1.0
 KILL_SECONDS = 2.0
 _TAIL_BYTES = 2000
 
@@ -140,6 +143,10 @@ class Supervisor:
         while not part.ended.is_set():
             health = await self._probe(part)
             if health.ready and not part.ended.is_set():
+                if (error := await asyncio.to_thread(_foreign_port, part)) and not part.ended.is_set():
+                    self._show(part, State.STARTING, error=error)
+                    await asyncio.sleep(FOREIGN_PAUSE)
+                    continue
                 part.ready.set()
                 self._show(part, State.READY)
                 return time.monotonic()
@@ -202,6 +209,16 @@ class Supervisor:
                 await _within(part.ended, KILL_SECONDS)
         if not part.component.external:
             self._show(part, State.STOPPED)
+
+
+def _foreign_port(part: _Part) -> str:
+    """Who else answers on a port of this component: a stranger's answer does not make it ready."""
+    ours = set(descendants(part.process.leash_pid)) if part.process else set()
+    for port in part.component.ports.values():
+        pid = ports.holder_pid(port)
+        if pid is not None and pid not in ours:
+            return f"port {port} is taken by {ports.holder(port) or f'pid {pid}'}"
+    return ""
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:

@@ -24,6 +24,7 @@ def stand_in(name: str, port: str, *flags: str, needs: tuple[str, ...] = (), sto
         name,
         (sys.executable, str(STAND_IN), port, *flags),
         needs=needs,
+        ports={name: int(port)},
         probe=partial(probes.http, f"http://127.0.0.1:{port}/healthz"),
         stop_seconds=stop_seconds,
     )

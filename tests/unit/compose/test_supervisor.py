@@ -26,10 +26,10 @@ GONE_SECONDS = 10
 class Stack:
     """A supervisor of stand-ins in its own process."""
 
-    def __init__(self, data: Path, *flags: str) -> None:
+    def __init__(self, data: Path, *flags: str, first: int | None = None) -> None:
         rng = random.Random()
         self.files = StackFiles(data)
-        self.first = ports.free_port(rng, set())
+        self.first = first or ports.free_port(rng, set())
         self.second = ports.free_port(rng, {self.first})
         arguments = [str(data), str(self.first), str(self.second), *flags]
         self.process = subprocess.Popen([sys.executable, "-m", "tests.support.stand_in_stack", *arguments])
@@ -54,8 +54,8 @@ class Stack:
 def start(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
     started: list[Stack] = []
 
-    def start_stack(*flags: str) -> Stack:
-        started.append(Stack(tmp_path / "data", *flags))
+    def start_stack(*flags: str, first: int | None = None) -> Stack:
+        started.append(Stack(tmp_path / "data", *flags, first=first))
         return started[-1]
 
     yield start_stack
@@ -170,6 +170,30 @@ def test_a_clean_exit_of_a_server_is_a_death_too(start: Callable[..., Stack]) ->
     with pytest.raises(OSError):  # noqa: PT011 - it dies while it answers, in one of several ways
         urllib.request.urlopen(f"http://127.0.0.1:{stack.second}/die", timeout=5)
     wait_until(lambda: (now := stack.state()) and now.component("second").restarts == 1, READY_SECONDS, "a restart")
+
+
+def test_the_answer_of_a_stranger_on_its_port_does_not_make_a_component_ready(start: Callable[..., Stack]) -> None:
+    rng = random.Random()
+    port = ports.free_port(rng, set())
+    stand_in = Path(__file__).parents[2] / "support" / "stand_in.py"
+    stranger = subprocess.Popen([sys.executable, str(stand_in), str(port)], stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: ports.holder_pid(port) == stranger.pid, READY_SECONDS, "the stranger listens")
+        stack = start(first=port)
+        seen: set[tuple[State, str]] = set()
+
+        def is_refused() -> bool:
+            if state := stack.state():
+                seen.update((part.state, part.error) for part in state.components if part.name == "first")
+            return any("Address already in use" in error for _, error in seen)
+
+        wait_until(is_refused, READY_SECONDS, "the component says why")
+        assert State.READY not in {state for state, _ in seen}
+    finally:
+        stranger.kill()
+        stranger.wait()
+    # Once the port is free it gets it.
+    stack.until_ready()
 
 
 def test_a_second_stack_on_the_same_data_is_refused_with_the_pid(start: Callable[..., Stack]) -> None:
