@@ -44,6 +44,11 @@ def read_command(codec: Codec, body: bytes) -> tuple[Record, Record]:
     return admitted, codec.decode_command(admitted["command"])
 
 
+def reread(codec: Codec, command: Outgoing) -> Record:
+    """What a queued command says."""
+    return read_command(codec, command.body)[1] if command.read is None else command.read
+
+
 def parser(codec: Codec, secret: bytes) -> Callable[[int, bytes], Outgoing]:
     """Reads a stored command again, as it was read when it was admitted."""
 
@@ -102,7 +107,7 @@ def hand_over(driver: Driver, session: int, command: Outgoing, codec: Codec) -> 
     if command.type == "logout":
         driver.logout(session, command.command_id)
         return
-    body = read_command(codec, command.body)[1]
+    body = command.read = reread(codec, command)
     if command.type == "pair":
         pairing = body["pairing"] or {}
         by_code = pairing.get("method") == "code"

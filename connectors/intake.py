@@ -8,6 +8,7 @@ from __future__ import annotations
 from connectors import results
 from connectors.commands import as_outgoing, check, read_command
 from connectors.driver import Driver
+from connectors.queue import WINDOW
 from connectors.sends import FIRST_REVISION, Problem
 from connectors.session import Session
 from core.errors import APIError, PoisonError
@@ -45,6 +46,8 @@ class Intake:
         try:
             check(command, self._driver)
             outgoing = as_outgoing(record.offset, body, admitted, command, self._secret)
+            # Long queues keep the bytes only.
+            outgoing.read = command if len(session.queue) < WINDOW else None
         except APIError as wrong:
             self._end(session, command, "rejected", now_ms, Problem(wrong.code, wrong.message, wrong.field))
             return

@@ -63,7 +63,8 @@ class Outgoing:
     """`body` is the admitted record as it came; everything up to `interval_ms` is read from it and never changes.
 
     `names` are all addresses known for its chat: it blocks every one of them while it is on its way. `handed` is true
-    while the host has it; that is not part of the state, a new session starts with nothing handed out.
+    while the host has it; that is not part of the state, a new session starts with nothing handed out. `read` is the
+    command decoded from the body, kept while it is soon needed again.
     """
 
     offset: int
@@ -87,6 +88,7 @@ class Outgoing:
     next_at: int = 0
     tries: int = 0
     handed: bool = False
+    read: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def deadline(self) -> int | None:

@@ -190,7 +190,7 @@ class Session:
             traceparent=_trace(event_id),
         )
         self._records.append(OutRecord(topic, self.key, value, headers + cuts))
-        self.metrics.counter(EVENTS).labels(topic=topic).inc()
+        self.metrics.counter(EVENTS).labels(topic).inc()
         return True
 
     def tell(self, told: Told, now_ms: int) -> None:
@@ -210,7 +210,7 @@ class Session:
         )
         self._records.append(OutRecord("results", self.key, self.codec.encode("results", record), headers))
         if record["final"]:
-            self.metrics.counter(RESULTS).labels(state=state).inc()
+            self.metrics.counter(RESULTS).labels(state).inc()
 
     def dead_letter(self, record: InRecord, code: str, message: str, field: str | None, now_ms: int) -> None:
         self.metrics.counter(DEAD_LETTERS).labels(processor=PROCESS, code=code).inc()

@@ -7,30 +7,39 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from confluent_kafka import murmur2
 
 # Fixed for ever: every event_id ever written depends on it.
 NAMESPACE = UUID("7c0f6a52-3b1e-5d0a-9a6e-2f2d6f3f1c55")
 
+_NAMESPACE_BYTES = NAMESPACE.bytes
+
 Part = str | int | None
 
 
 def _join(parts: tuple[Part, ...]) -> str:
-    out = []
+    out = ""
     for part in parts:
         if part is None:
-            out.append("-")
+            out += "-"
         else:
             text = str(part)
-            out.append(f"{len(text)}:{text}")
-    return "".join(out)
+            out += f"{len(text)}:{text}"
+    return out
+
+
+def _uuid5(name: str) -> str:
+    """The text of `uuid.uuid5(NAMESPACE, name)` (RFC 9562, 5.5) at a fifth of its cost: every record has one."""
+    digest = hashlib.sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
 def event_id(family: str, instance_id: str, generation: int, *parts: Part) -> str:
     """UUIDv5 over a family (message, status, session …), the instance with its generation and what identifies the thing."""
-    return str(uuid5(NAMESPACE, _join((family, instance_id, generation, *parts))))
+    return _uuid5(_join((family, instance_id, generation, *parts)))
 
 
 def message_event_id(
@@ -69,7 +78,7 @@ def session_event_id(instance_id: str, generation: int, *, session_epoch: int, s
 
 def result_id(instance_id: str, command_id: str, kind: str = "final") -> str:
     """One id for the final result of a command, however often it is told; `kind` names a step on the way."""
-    return str(uuid5(NAMESPACE, _join(("result", instance_id, command_id, kind))))
+    return _uuid5(_join(("result", instance_id, command_id, kind)))
 
 
 def message_id(secret: bytes, instance_id: str, command_id: str) -> str:

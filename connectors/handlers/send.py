@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connectors.commands import read_command
+from connectors.commands import reread
 from connectors.drivers.whatsmeow import host_pb2 as pb
 from connectors.sends import MESSAGES, Told
 from connectors.session import Session
@@ -85,7 +85,7 @@ def chat_identity(chat: str, names: frozenset[str]) -> dict[str, Any]:
 def _message_out(session: Session, told: Told, chat: dict[str, Any], now_ms: int, at_ms: int, server_id: int) -> None:
     command = told.command
     kind, content_type = _SENT_AS[command.type]
-    content = read_command(session.codec, command.body)[1]["content"] or {}
+    content = reread(session.codec, command)["content"] or {}
     if content_type is not None and content.get("type") != content_type:
         content = {**content, "type": content_type, "inner_type": "text" if content_type == "edit" else None}
     account = session.status.account

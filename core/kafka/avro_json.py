@@ -172,7 +172,7 @@ def canonical(value: Any, node: Any, names: Names) -> Any:
             return {
                 f["name"]: canonical(value[f["name"]], f["type"], names)
                 for f in node["fields"]
-                if f["name"] in value and not ("default" in f and value[f["name"]] == default_of(f, names))
+                if f["name"] in value and not _is_default(value[f["name"]], f, names)
             }
         case "array":
             return [canonical(item, node["items"], names) for item in value]
@@ -182,6 +182,15 @@ def canonical(value: Any, node: Any, names: Names) -> Any:
             return base64.b64encode(value).decode()
         case _:
             return value
+
+
+def _is_default(value: Any, field: Schema, names: Names) -> bool:
+    if "default" not in field:
+        return False
+    # Most fields are nullable and absent: no default is built for them.
+    if value is None or field["default"] is None:
+        return value is field["default"]
+    return bool(value == default_of(field, names))
 
 
 def canonical_hash(record: dict[str, Any], schema: Schema, names: Names) -> str:

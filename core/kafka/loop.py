@@ -12,6 +12,7 @@ Rules (facts/kafka.md, section 1; design, section 4):
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -229,8 +230,8 @@ class TransactionLoop:
         self._wakeup.clear()
         self._next_tick = now + self._pace.tick
         records = self._fetcher.take(self._pace.batch, self._pace.batch_bytes)
-        for record in records:
-            self._metrics.counter(names.CONSUMED).labels(self._processor.name, record.topic).inc()
+        for topic, count in Counter(record.topic for record in records).items():
+            self._metrics.counter(names.CONSUMED).labels(self._processor.name, topic).inc(count)
         batch = self._processor.collect(records, self._clock.now_ms())
         if batch:
             self._holdings.validate(batch)

@@ -12,7 +12,10 @@ FRAMING_BYTES = 4096
 
 def headers_bytes(headers: Headers) -> int:
     """Bytes of all header names and values."""
-    return sum(len(name) + len(value) for name, value in headers)
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value)
+    return size
 
 
 def record_bytes(record: OutRecord) -> int:

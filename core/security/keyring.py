@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import json
 import os
@@ -41,8 +40,13 @@ def _subkey(key: bytes, use: bytes) -> bytes:
     return HKDFExpand(algorithm=SHA256(), length=KEY_BYTES, info=b"wharf " + use).derive(key)
 
 
+def _sized(text: str) -> bytes:
+    raw = text.encode()
+    return len(raw).to_bytes(4, "big") + raw
+
+
 def _aad(*parts: str) -> bytes:
-    return b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
+    return b"".join(map(_sized, parts))
 
 
 class DataKey:
@@ -57,20 +61,21 @@ class DataKey:
         self._names = _subkey(key, b"item names")
         self._cipher = AESGCM(_subkey(key, b"item values"))
         self._random = random
+        self._aad = _sized(instance_id)
 
     def __repr__(self) -> str:
         return f"DataKey({self.instance_id!r})"
 
     def item(self, name: str) -> str:
         """Hex name under which the item stands in the state topic."""
-        return hmac.new(self._names, name.encode(), hashlib.sha256).digest()[:NAME_BYTES].hex()
+        return hmac.digest(self._names, name.encode(), "sha256")[:NAME_BYTES].hex()
 
     def seal(self, name: str, value: bytes) -> tuple[str, bytes]:
         """(hex item name, sealed value); the clear name travels inside, so that a restore gets it back."""
         item = self.item(name)
-        clear = len(name.encode()).to_bytes(4, "big") + name.encode() + value
         nonce = self._random(NONCE_BYTES)
-        return item, SEALED_VERSION + nonce + self._cipher.encrypt(nonce, clear, _aad(self.instance_id, item))
+        sealed = self._cipher.encrypt(nonce, _sized(name) + value, self._aad + _sized(item))
+        return item, SEALED_VERSION + nonce + sealed
 
     def open(self, item: str, sealed: bytes) -> tuple[str, bytes]:
         """(clear name, value) of a sealed item, or `db.state_corrupt`."""
@@ -79,7 +84,7 @@ class DataKey:
             raise DBError("db.state_corrupt", "the item has an unknown version", **where)
         nonce, rest = sealed[1 : 1 + NONCE_BYTES], sealed[1 + NONCE_BYTES :]
         try:
-            clear = self._cipher.decrypt(nonce, rest, _aad(self.instance_id, item))
+            clear = self._cipher.decrypt(nonce, rest, self._aad + _sized(item))
         except (InvalidTag, ValueError) as cause:
             raise DBError("db.state_corrupt", "the item cannot be decrypted", **where) from cause
         length = int.from_bytes(clear[:4], "big")

@@ -33,6 +33,10 @@ SESSIONS: Final = "events.session"
 INSTANCES: Final = "instances"
 # 00-<trace>-<span>-<flags>; anything else is not passed on.
 _TRACEPARENT_BYTES: Final = 55
+# Types of results that are steps on the way: only finals matter to duplicates, so these are not even decoded.
+_ON_THE_WAY: Final = frozenset(
+    f"wharf.result.{state}".encode() for state in ("admitted", "delayed", "queued", "sending", "unsettled")
+)
 # A transaction for positions alone is made this late.
 _POSITIONS_MS: Final = 1_000
 
@@ -158,7 +162,11 @@ class LimiterProcessor:
                 self._command(partition, record, now_ms)
             elif record.topic == SESSIONS:
                 partition.session(self._codec.decode(SESSIONS, record.value), now_ms)
-            elif header(record.headers, BY) != PROCESS and record.value is not None:
+            elif (
+                record.value is not None
+                and header(record.headers, "ce_type") not in _ON_THE_WAY
+                and header(record.headers, BY) != PROCESS
+            ):
                 partition.told(self._codec.decode(RESULTS, record.value), record.value)
         except PoisonError as cause:
             self._metrics.counter(DEAD_LETTERS).labels(self.name, cause.code).inc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,12 @@ def as_told(values: list[str | int | None]) -> list[tuple[bool, str]]:
 def test_event_ids_differ_exactly_when_the_parts_do(a: list[str | int | None], b: list[str | int | None]) -> None:
     same = as_told(a) == as_told(b)
     assert (ids.event_id("message", "i", 1, *a) == ids.event_id("message", "i", 1, *b)) is same
+
+
+@given(parts)
+def test_event_ids_are_version_5_uuids_of_the_namespace(values: list[str | int | None]) -> None:
+    joined = ids._join(("message", "i", 1, *values))
+    assert ids.event_id("message", "i", 1, *values) == str(uuid.uuid5(ids.NAMESPACE, joined))
 
 
 def test_ids_never_change() -> None:
