@@ -37,6 +37,35 @@ func TestFrames(t *testing.T) {
 	}
 }
 
+// WhatsApp may send bytes that are no text where text is expected.
+func TestFramesOfWhatIsNoText(t *testing.T) {
+	m := &hostpb.FromHost{Body: &hostpb.FromHost_Entry{Entry: &hostpb.JournalEntry{
+		Changes: []*hostpb.ItemChange{{Name: "x/\xff", Value: []byte{0xff}}},
+		Events: []*hostpb.Event{
+			{Body: &hostpb.Event_State{State: &hostpb.SessionState{Reason: "a\xffb", Counts: map[string]int64{"n\xff": 1}}}},
+			{Body: &hostpb.Event_Receipt{Receipt: &hostpb.Receipt{MessageIds: []string{"ok", "\xc3\x28"}}}},
+		},
+	}}}
+	buf, err := appendFrame([]byte{7}, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := &hostpb.FromHost{}
+	if _, err = readFrame(bytes.NewReader(buf[1:]), nil, back); err != nil || !proto.Equal(m, back) {
+		t.Fatalf("%v: %v", back, err)
+	}
+	e := back.GetEntry()
+	if s := e.Events[0].GetState(); s.Reason != "a\uFFFDb" || s.Counts["n\uFFFD"] != 1 || len(s.Counts) != 1 {
+		t.Errorf("state %v", s)
+	}
+	if ids := e.Events[1].GetReceipt().MessageIds; ids[0] != "ok" || ids[1] != "\uFFFD(" {
+		t.Errorf("ids %v", ids)
+	}
+	if c := e.Changes[0]; c.Name != "x/\uFFFD" || c.Value[0] != 0xff {
+		t.Errorf("change %v", c)
+	}
+}
+
 func TestBadFrames(t *testing.T) {
 	large := binary.BigEndian.AppendUint32(nil, maxFrame+1)
 	if _, err := readFrame(bytes.NewReader(large), nil, &hostpb.ToHost{}); !errors.Is(err, errFrameTooLarge) {

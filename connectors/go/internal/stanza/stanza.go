@@ -140,7 +140,7 @@ func (s *shape) node(depth int) error {
 		if err = s.text(depth); err != nil {
 			return err
 		}
-		if err = s.value(depth); err != nil {
+		if err = s.attribute(depth); err != nil {
 			return err
 		}
 	}
@@ -157,6 +157,14 @@ func (s *shape) text(depth int) error {
 	}
 	switch int(s.data[0]) {
 	case token.ListEmpty, token.List8, token.List16, token.FBJID, token.InteropJID, token.JIDPair, token.ADJID:
+		return errNotText
+	}
+	return s.value(depth)
+}
+
+// attribute accepts text, a JID or nothing. A list would decode, and the encoder panics when it is sent back.
+func (s *shape) attribute(depth int) error {
+	if len(s.data) > 0 && (s.data[0] == token.List8 || s.data[0] == token.List16) {
 		return errNotText
 	}
 	return s.value(depth)
