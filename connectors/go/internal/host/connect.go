@@ -4,18 +4,15 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waCompanionReg"
 	"go.mau.fi/whatsmeow/proto/waWa6"
 	"go.mau.fi/whatsmeow/store"
-	"golang.org/x/net/proxy"
 	"google.golang.org/protobuf/proto"
 
 	"wharf/connectors/internal/hostpb"
@@ -61,63 +58,41 @@ func (t withoutDeflate) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.RoundTripper.RoundTrip(r)
 }
 
-// transports are the HTTP clients of a session: the socket's leads through the gate, above TLS where we dial ourselves and
-// below it where net/http speaks to a proxy first.
+// transports are the HTTP clients of a session, both through its proxy. The socket's leads through the gate, which lies
+// above TLS.
 func (s *session) transports() transports {
-	dialer := &net.Dialer{Timeout: 20 * time.Second, KeepAlive: 30 * time.Second}
-	socket, media := &http.Transport{}, &http.Transport{IdleConnTimeout: 30 * time.Second}
-	switch sim := s.host.simulator; {
-	case sim != nil:
+	direct := &net.Dialer{Timeout: 20 * time.Second, KeepAlive: 30 * time.Second}
+	dial := dialThrough(s.settings.Proxy, direct)
+	socket, media := &http.Transport{}, &http.Transport{IdleConnTimeout: 30 * time.Second, DialContext: dial}
+	if sim := s.host.simulator; sim != nil {
 		socket.DialTLSContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return s.gated(dialer.DialContext(ctx, network, sim.Address))
+			return s.gated(dial(ctx, network, sim.Address))
 		}
 		media.TLSClientConfig = &tls.Config{RootCAs: s.host.simulatorCAs}
-	case s.settings.Proxy == "":
+	} else {
 		socket.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			name, _, err := net.SplitHostPort(addr)
-			if err != nil {
-				return nil, err
-			}
-			d := tls.Dialer{NetDialer: dialer, Config: &tls.Config{ServerName: name, NextProtos: []string{"http/1.1"}}}
-			return s.gated(d.DialContext(ctx, network, addr))
+			return s.gated(encrypted(ctx, dial, network, addr))
 		}
-	default:
-		dial, through, err := proxyDialer(s.settings.Proxy, dialer)
-		if err != nil {
-			dial = func(context.Context, string, string) (net.Conn, error) { return nil, err }
-		}
-		socket.Proxy, media.Proxy = through, through
-		socket.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			return s.gated(dial(ctx, network, addr))
-		}
-		media.DialContext = dial
 	}
 	return transports{&http.Client{Transport: withoutDeflate{socket}}, &http.Client{Transport: media}}
 }
 
-type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
-
-// proxyDialer reaches a proxy: socks5 by dialling through it, http and https by net/http's own CONNECT.
-func proxyDialer(address string, direct *net.Dialer) (dialFunc, func(*http.Request) (*url.URL, error), error) {
-	u, err := url.Parse(address)
+// encrypted dials and speaks TLS with the server itself, whatever lies between.
+func encrypted(ctx context.Context, dial dialFunc, network, addr string) (net.Conn, error) {
+	name, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, nil, errors.New("proxy: malformed URL") // url's own error would tell the password
+		return nil, err
 	}
-	switch u.Scheme {
-	case "http", "https":
-		return direct.DialContext, http.ProxyURL(u), nil
-	case "socks5", "socks5h":
-		d, err := proxy.FromURL(u, direct)
-		if err != nil {
-			return nil, nil, fmt.Errorf("proxy: %w", err)
-		}
-		cd, ok := d.(proxy.ContextDialer)
-		if !ok {
-			return nil, nil, errors.New("proxy: no context dialer")
-		}
-		return cd.DialContext, nil, nil
+	conn, err := dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
 	}
-	return nil, nil, fmt.Errorf("proxy: unsupported scheme %q", u.Scheme)
+	secured := tls.Client(conn, &tls.Config{ServerName: name, NextProtos: []string{"http/1.1"}})
+	if err := secured.HandshakeContext(ctx); err != nil {
+		_ = conn.Close() // of no use
+		return nil, err
+	}
+	return secured, nil
 }
 
 // gated puts the gate on a new connection; the former one is given up.
@@ -242,6 +217,7 @@ func (s *session) login() loginEnd {
 	s.mu.Unlock()
 	s.emit(&hostpb.SessionState{State: hostpb.SessionState_CONNECTING})
 	if err := s.connect(s.client.Load()); err != nil {
+		s.emit(&hostpb.SessionState{State: hostpb.SessionState_OFFLINE, Reason: "connect: " + err.Error()})
 		return loginEnd{err: err}
 	}
 	t := time.NewTimer(s.host.limits.supervision.login)
@@ -250,6 +226,7 @@ func (s *session) login() loginEnd {
 	case end := <-result:
 		return end
 	case <-t.C:
+		s.emit(s.offlineState(errLoginTimeout.Error()))
 		return loginEnd{err: errLoginTimeout}
 	case <-s.ctx.Done():
 		return loginEnd{err: s.ctx.Err()}

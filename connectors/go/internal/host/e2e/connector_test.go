@@ -54,6 +54,7 @@ type connector struct {
 	mutant string
 	unread uint32                      // Hello.max_unacked_nodes
 	watch  *hostpb.Supervision         // Hello.supervision
+	proxy  string                      // SessionSettings.proxy
 	take   func(*hostpb.FromHost, int) // what is done with a message and its size
 
 	mu       sync.Mutex
@@ -245,7 +246,7 @@ func (c *connector) open() {
 	}
 	c.mu.Unlock()
 	c.tell(&hostpb.ToHost{Body: &hostpb.ToHost_OpenSession{OpenSession: &hostpb.OpenSession{
-		Session: session, InstanceId: "it", Simulated: true, Settings: &hostpb.SessionSettings{ActiveReceipts: true},
+		Session: session, InstanceId: "it", Simulated: true, Settings: &hostpb.SessionSettings{ActiveReceipts: true, Proxy: c.proxy},
 	}}})
 	c.tell(&hostpb.ToHost{Body: &hostpb.ToHost_RestoreItems{RestoreItems: restore}})
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -198,4 +199,28 @@ func TestRetryIsAnsweredAfterARestart(t *testing.T) {
 	if n := c.received(herPhone, []string{"OUT1"})["OUT1"]; n != 1 {
 		t.Errorf("received %d times", n)
 	}
+}
+
+// The session's traffic goes through its proxy, and nowhere else when the proxy refuses.
+func TestConnectsThroughItsProxy(t *testing.T) {
+	c := newConnector(t, startSimulator(t))
+	c.watch = quick
+	p := startProxy(t)
+	c.proxy = "http://user:secret@" + p.Addr().String()
+	her := c.begin()
+	her.Flood(t.Context(), contacts.Flood{To: us, Count: 3, Prefix: "IN"})
+	c.exactlyOnce(contacts.Flood{Count: 3, Prefix: "IN"}.IDs())
+	if n := p.tunnels.Load(); n < 2 { // pairing and login
+		t.Errorf("%d tunnels", n)
+	}
+	from := c.mark()
+	p.refuse.Store(true)
+	p.cut()
+	c.awaitState(from, hostpb.SessionState_OFFLINE)
+	c.awaitEvent("the refusal", from, func(e *hostpb.Event) bool {
+		reason := e.GetState().GetReason()
+		return strings.Contains(reason, "403") && strings.Contains(reason, "proxy") && !strings.Contains(reason, "secret")
+	})
+	p.refuse.Store(false)
+	c.awaitState(from, hostpb.SessionState_ONLINE)
 }
