@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import tempfile
 import time
@@ -23,9 +24,10 @@ from compose.demo.simulator import Simulator
 from compose.demo.system import System
 from compose.stack.component import State
 from compose.stack.embedded import EmbeddedStack
+from compose.stack.ports import free_port
 from compose.stack.state import ComponentState
 from core.kafka.clients import KafkaClients
-from core.settings import PREFIX
+from core.settings import PREFIX, env_name
 
 CONNECTOR, LIMITER, HOST = "connector", "limiter", "wharf-host"
 KAFKA, SIMULATOR, BENCH = "kafka", "simulator", "bench"
@@ -63,11 +65,10 @@ class Rig:
     def __enter__(self) -> Rig:
         # A benchmark measures defaults: the user's own settings are for their own stacks.
         env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        env |= _own_ports(random.Random())
         self.folder = Path(tempfile.mkdtemp(prefix="wharf-bench-"))
         self.tell(f"starting a stack in {self.folder}")
-        self.stack = EmbeddedStack(
-            self.folder, simulate=0, env={**env, "WHARF_SIMULATOR__ENABLED": "true"}, on_change=self._changed
-        )
+        self.stack = EmbeddedStack(self.folder, simulate=0, env=env, on_change=self._changed)
         with ExitStack() as begun:
             begun.enter_context(self.stack)
             self.settings = self.stack.settings
@@ -129,3 +130,13 @@ class Rig:
     def _changed(self, part: ComponentState) -> None:
         if part.state is State.RESTARTING:
             self.tell(f"{part.name}: {part.error}")
+
+
+def _own_ports(rng: random.Random) -> dict[str, str]:
+    """Settings of a stack that keeps off the usual ports: another one may be starting there at this moment."""
+    kafka = free_port(rng, set())
+    return {
+        env_name("simulator.enabled"): "true",
+        env_name("kafka.bootstrap"): f"127.0.0.1:{kafka}",
+        env_name("registry.url"): f"http://127.0.0.1:{free_port(rng, {kafka})}",
+    }
