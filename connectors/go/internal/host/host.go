@@ -129,6 +129,9 @@ func (h *Host) Run(ctx context.Context) error {
 // take handles one message of the connector; an error ends the process. Nothing here waits.
 func (h *Host) take(m *hostpb.ToHost) error {
 	if hello := m.GetHello(); hello != nil {
+		if h.hello {
+			return errors.New("a second Hello")
+		}
 		return h.greet(hello)
 	}
 	if !h.hello {
