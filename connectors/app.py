@@ -39,6 +39,7 @@ _TOPICS = (
     "events.message",
     "events.status",
     "events.session",
+    "events.chat",
     "events.contact",
     "pairing",
     "deadletter",

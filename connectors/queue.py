@@ -162,13 +162,15 @@ class SendQueue:
 
     # ------------------------------------------------------------------ what the host says
 
-    def started(self, command_id: str, chat: str, names: Iterable[str], now_ms: int) -> Told | None:
+    def started(
+        self, command_id: str, chat: str, names: Iterable[str], now_ms: int, timer: tuple[int, int] | None = None
+    ) -> Told | None:
         """SENDING, in the transaction that holds the stanza."""
         command = self._by_id.get(command_id)
         if command is None or command.state is not State.QUEUED:
             return None
         command.state, command.chat, command.started_at = State.SENDING, chat or None, now_ms
-        command.names = frozenset(name for name in (chat, *names) if name)
+        command.names, command.timer = frozenset(name for name in (chat, *names) if name), timer
         if command.expires_at is None:
             self._watch(command)
         told = tell(command, "sending", final=False)

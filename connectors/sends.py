@@ -87,6 +87,8 @@ class Outgoing:
     started_at: int = 0
     next_at: int = 0
     tries: int = 0
+    # The chat's disappearing timer, if the host put it into the message: seconds, and when it was set.
+    timer: tuple[int, int] | None = None
     handed: bool = False
     read: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
@@ -99,13 +101,22 @@ class Outgoing:
 
     def progress(self) -> bytes:
         """Value of its progress item, written from SENDING on."""
-        return orjson.dumps(
-            [self.state.value, self.revision, self.chat, sorted(self.names), self.started_at, self.next_at, self.tries]
-        )
+        fields = [
+            self.state.value,
+            self.revision,
+            self.chat,
+            sorted(self.names),
+            self.started_at,
+            self.next_at,
+            self.tries,
+        ]
+        return orjson.dumps(fields if self.timer is None else [*fields, *self.timer])
 
     def resume(self, progress: bytes) -> None:
-        state, self.revision, self.chat, names, self.started_at, self.next_at, self.tries = orjson.loads(progress)
-        self.state, self.names = State(state), frozenset(names)
+        state, self.revision, self.chat, names, self.started_at, self.next_at, self.tries, *timer = orjson.loads(
+            progress
+        )
+        self.state, self.names, self.timer = State(state), frozenset(names), (timer[0], timer[1]) if timer else None
 
 
 @dataclass(frozen=True, slots=True)

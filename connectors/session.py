@@ -20,6 +20,7 @@ from connectors.recent import RecentIds
 from connectors.sends import Outgoing, Told
 from connectors.state_items import ARCHIVE, OWN, ItemWriter, data_key_record_key
 from connectors.status import Status
+from connectors.statuses import Statuses
 from core.envelope import cloud_event_headers, envelope
 from core.ids import session_event_id
 from core.kafka.codec import Codec
@@ -63,6 +64,7 @@ class Session:
         self.seq = 0
         self.status = Status()
         self.recent = RecentIds()
+        self.statuses = Statuses()
         self.queue = SendQueue()
 
         self.phase = Phase.CLOSED
@@ -127,6 +129,7 @@ class Session:
             self.epoch, self.seq = _NUMBERS.unpack(numbers)
         self.status = Status.restore(items.get(status_module.ITEM))
         self.recent = RecentIds.restore(items)
+        self.statuses = Statuses.restore(items)
         self.queue = SendQueue.restore(items, parse)
 
     def use_key(self, data_key: DataKey, new: bytes | None = None) -> None:
@@ -242,7 +245,7 @@ class Session:
     def flush(self) -> list[OutRecord]:
         """Everything since the last flush, as records; values of items go last."""
         changes = self._changes
-        for own in (self.queue.changes(), self.recent.changes()):
+        for own in (self.queue.changes(), self.recent.changes(), self.statuses.changes()):
             if own:
                 changes.update(own)
         if self._numbered:
@@ -264,7 +267,7 @@ class Session:
     def wipe(self) -> None:
         """The instance is gone: no item of it is written any more; the caller publishes the tombstones."""
         self.epoch, self.seq, self.status = 0, 0, Status()
-        self.recent, self.queue = RecentIds(), SendQueue()
+        self.recent, self.statuses, self.queue = RecentIds(), Statuses(), SendQueue()
         self.data_key = self.writer = self.rotation = self.logout_deadline_ms = None
         self.stored = []
         self.gone = True

@@ -58,6 +58,7 @@ TOPICS: tuple[Topic, ...] = (
     _log("events.message", "MessageEvent", 30),
     _log("events.status", "StatusEvent", 30),
     _log("events.session", "SessionEvent", 30),
+    _log("events.chat", "ChatEvent", 30),
     _log("events.contact", "ContactEvent", 30),
     _log("pairing", "PairingEvent", 1 / 24),
     _log("control", "ControlRequest", 7),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from connectors.drivers.whatsmeow import host_pb2 as pb
-from connectors.handlers import identity, message, other, pairing, receipt, send, state, undecryptable
+from connectors.handlers import chat, identity, message, other, pairing, presence, receipt, send, state, undecryptable
 from connectors.session import Session
 
 Handler: TypeAlias = Callable[[Session, pb.Event, int], None]
@@ -25,6 +25,8 @@ HANDLERS: dict[str, Handler] = {
     "send_finished": send.handle_finished,
     "identity": identity.handle,
     "other": other.handle,
+    "chat": chat.handle,
+    "presence": presence.handle,
 }
 
 __all__ = ["HANDLERS", "Handler"]

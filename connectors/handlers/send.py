@@ -11,6 +11,7 @@ from connectors.commands import reread
 from connectors.drivers.whatsmeow import host_pb2 as pb
 from connectors.sends import MESSAGES, Told
 from connectors.session import Session
+from connectors.statuses import RANKS
 from core.ids import message_event_id, status_event_id
 from core.jid import parse_jid
 from core.telemetry.metrics import OUTBOUND_SECONDS
@@ -28,7 +29,8 @@ _SENT_AS = {
 def handle_started(session: Session, event: pb.Event, now_ms: int) -> None:
     started = event.send_started
     names = (started.recipient.jid, started.recipient.lid, started.recipient.pn)
-    told = session.queue.started(started.command_id, started.chat, names, now_ms)
+    timer = (started.ephemeral_s, started.ephemeral_set_at_ms) if started.HasField("ephemeral_s") else None
+    told = session.queue.started(started.command_id, started.chat, names, now_ms, timer)
     if told is not None:
         session.tell(told, now_ms)
 
@@ -66,9 +68,9 @@ def conclude(
     identity = chat_identity(chat, command.names)
     if told.state == "sent":
         _message_out(session, told, identity, now_ms, at_ms, server_id)
-        _status(session, told, identity, "server_ack", 2, now_ms, at_ms, None)
+        _status(session, told, identity, "server_ack", now_ms, at_ms, None)
     elif told.state == "failed":
-        _status(session, told, identity, "failed", 1, now_ms, at_ms, error_code or None)
+        _status(session, told, identity, "failed", now_ms, at_ms, error_code or None)
 
 
 def chat_identity(chat: str, names: frozenset[str]) -> dict[str, Any]:
@@ -87,7 +89,13 @@ def _message_out(session: Session, told: Told, chat: dict[str, Any], now_ms: int
     kind, content_type = _SENT_AS[command.type]
     content = reread(session.codec, command)["content"] or {}
     if content_type is not None and content.get("type") != content_type:
-        content = {**content, "type": content_type, "inner_type": "text" if content_type == "edit" else None}
+        content = {**content, "type": content_type}
+    if content_type == "edit":
+        content = {**content, "inner_type": "text", "edited_at": at_ms or now_ms}
+    if command.timer is not None:
+        seconds, set_at = command.timer
+        context = {**(content.get("context") or {}), "ephemeral_s": seconds, "ephemeral_set_at": set_at or None}
+        content = {**content, "context": context}
     account = session.status.account
     jid = parse_jid(chat["jid"])
     mode = "lid" if jid.is_lid else "pn" if jid.is_phone else "unknown"
@@ -134,21 +142,24 @@ def _status(
     told: Told,
     chat: dict[str, Any],
     status: str,
-    rank: int,
     now_ms: int,
     at_ms: int,
     error_code: int | None,
 ) -> None:
     command = told.command
     message_id = command.message_id or ""
-    session.emit(
+    reduced = session.statuses.look(message_id, (), status)
+    fresh = session.emit(
         "events.status",
         f"status.{status}",
         {
             "chat": chat,
             "message_id": message_id,
             "status": status,
-            "rank": rank,
+            "rank": RANKS[status],
+            "user_status": reduced.status,
+            "user_rank": reduced.rank,
+            "raised": reduced.raised,
             "error_code": error_code,
             "command_id": command.command_id,
             "metadata": dict(command.metadata),
@@ -168,3 +179,5 @@ def _status(
         subject=message_id,
         now_ms=now_ms,
     )
+    if fresh:
+        session.statuses.apply(message_id, (), reduced.status, sent_at_ms=at_ms if status == "server_ack" else 0)
