@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from connectors import advice
+from connectors.advice import Advice
 from connectors.session import Phase, Session
 from core.telemetry.health import HealthServer
 from core.telemetry.metrics import QUEUED_COMMANDS, SESSIONS, Metrics
@@ -34,8 +36,22 @@ class Overview:
         self._metrics = metrics
         self.instances: list[dict[str, object]] = []
 
-    def update(self, sessions: Iterable[Session]) -> None:
-        rows = [_row(session) for session in sessions]
+    def update(self, sessions: Iterable[Session], now_ms: int) -> None:
+        self._publish([_row(session) for session in sessions])
+
+    def lost(self, sessions: Iterable[Session]) -> None:
+        """These were torn down because nothing could be committed; shown so until the next turn, however late it is."""
+        torn = {session.instance_id for session in sessions}
+        self._publish(
+            [
+                {**row, "state": "offline", "last_error": "torn down: nothing could be committed"}
+                if row["instance_id"] in torn and row["state"] == "online"
+                else row
+                for row in self.instances
+            ]
+        )
+
+    def _publish(self, rows: list[dict[str, object]]) -> None:
         counts = Counter(str(row["state"]) for row in rows)
         for state in _STATES:
             self._metrics.gauge(SESSIONS).labels(state=state).set(counts.get(state, 0))
@@ -43,8 +59,9 @@ class Overview:
         self.instances = rows
 
 
-def _row(session: Session) -> dict[str, object]:
+def _row(session: Session, now_ms: int) -> dict[str, object]:
     status = session.status
+    trouble = _trouble(session, now_ms)
     # What the host last said holds only while the host has the session.
     state = "offline" if status.state == "online" and session.phase is not Phase.OPEN else status.state
     return {
@@ -53,9 +70,27 @@ def _row(session: Session) -> dict[str, object]:
         "simulated": session.simulated,
         "since_ms": status.since_ms,
         "queue": len(session.queue),
-        "last_error": session.last_error,
+        "last_error": trouble.words or None,
+        "next_step": trouble.next_step or None,
+        "until_ms": status.until_ms or (status.limit[1] if status.limit else None),
+        "undecryptable": session.undecrypted.total,
+        "awaited": len(session.undecrypted),
         "epoch": session.epoch,
     }
+
+
+def _trouble(session: Session, now_ms: int) -> Advice:
+    """What is wrong and what to do, the state's own trouble first."""
+    instance = session.instance
+    if instance is not None and instance["desired"] != "online":
+        return Advice("", "")
+    told = advice.explain(session.status)
+    if told is None and session.status.state == "online":
+        told = advice.limit(session.status, now_ms)
+    if told is not None:
+        return told
+    words, _, next_step = (session.last_error or "").partition("; ")
+    return Advice(words, next_step)
 
 
 class ConnectorHealth(HealthServer):

@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from connectors import amend
 from connectors.commands import hand_over, parser
 from connectors.driver import Driver
 from connectors.faults import ConnectorFaults
@@ -20,7 +21,7 @@ from connectors.intake import Intake
 from connectors.journal import Journal
 from connectors.lifecycle import ROTATION, Jitter, Lifecycle
 from connectors.sends import MARKS, MESSAGES, Outgoing
-from connectors.session import Phase, Session
+from connectors.session import DEFAULT_FOLLOW_UP_MS, Phase, Session
 from connectors.state_items import ARCHIVE, OWN, data_key_record_key, split_key
 from connectors.state_items import open_all as open_items
 from connectors.state_reader import StateReader
@@ -85,11 +86,13 @@ class ConnectorProcessor:
         overview: Overview,
         faults: ConnectorFaults,
         simulator_enabled: bool,
+        follow_up_ms: int = DEFAULT_FOLLOW_UP_MS,
     ) -> None:
         self._driver = driver
         self._codec = codec
         self._keyring = keyring
         self._reader = reader
+        self._follow_up_ms = follow_up_ms
         self._clock = clock
         self._metrics = metrics
         self._wakeup = wakeup
@@ -171,6 +174,8 @@ class ConnectorProcessor:
 
     def lost(self, partition: int) -> None:
         self._torn.add(partition)
+        if partition in self._partitions:
+            self._overview.lost(self._partitions[partition].sessions.values())
         self._drop(partition, "partition lost")
 
     # ------------------------------------------------------------------ a turn
@@ -207,7 +212,7 @@ class ConnectorProcessor:
             self._wakeup()
         if now_ms >= self._overview_at:
             self._overview_at = now_ms + OVERVIEW_MS
-            self._overview.update(self.sessions())
+            self._overview.update(self.sessions(), now_ms)
             self._metrics.gauge(HOST_BACKLOG_BYTES).set(self._journal.backlog_bytes)
         return batch
 
@@ -286,6 +291,7 @@ class ConnectorProcessor:
     def _new_session(self, instance_id: str, partition: int) -> Session:
         session = Session(instance_id, partition, self._codec, self._metrics)
         session.stored = []
+        session.follow_up_ms = self._follow_up_ms
         return session
 
     def _restore(self, session: Session, records: dict[bytes, bytes]) -> None:
@@ -347,7 +353,15 @@ class ConnectorProcessor:
         if session.phase is not Phase.OPEN or session.logout_deadline_ms is not None:
             return
         for command in session.queue.ready(now_ms, lambda each: _may(session, each)):
-            hand_over(self._driver, session.number, command, self._codec)
+            late = amend.late_by_now(command, session.statuses, now_ms)
+            if late is None:
+                hand_over(self._driver, session.number, command, self._codec)
+                continue
+            told = session.queue.failed(command.command_id, late)
+            if told is not None:
+                conclude(session, told, now_ms)
+                self._due.add(session)
+                self._wakeup()
 
     def _wake_for(self, session: Session, now_ms: int) -> None:
         at = session.queue.wake_at(now_ms)

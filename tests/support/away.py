@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import signal
 import threading
 import time
@@ -36,9 +37,12 @@ class Traffic:
     """Every instance gets and sends one message per `period` seconds, from `start` to `stop`."""
 
     def __init__(self, stack: LiveStack, paired: Paired, contact: str, name: str, period: float = 0.2) -> None:
-        self.acknowledged = 0
+        """What the instances got and sent before counts as well."""
+        before = stack.observe(paired)
+        self.acknowledged = len(before.received)
         self.failed: dict[Key, str] = {}
-        self.accepted = 0
+        self.accepted = len(before.events_in)
+        self._counting = threading.Lock()
         self._stack = stack
         self._paired = paired
         self._contact = contact
@@ -48,7 +52,22 @@ class Traffic:
         self._producer = KafkaClients(stack.settings.kafka, "tests-traffic").producer()
         self._topic = f"{stack.settings.kafka.prefix}commands"
         self._pool = ThreadPoolExecutor(thread_name_prefix="traffic")
+        self._goal = (self.accepted + 5 * len(paired.ids), self.acknowledged + 5 * len(paired.ids))
         self._running = [self._pool.submit(self._send), *(self._pool.submit(self._receive, one) for one in paired.ids)]
+
+    def __enter__(self) -> Traffic:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Its threads end also when the test fails."""
+        self._over.set()
+        self._pool.shutdown()
+
+    def wait_flowing(self, seconds: float = 60) -> None:
+        """Until every instance has got and sent some."""
+        wait_until(
+            lambda: self.accepted >= self._goal[0] and self.acknowledged >= self._goal[1], seconds, "messages flow"
+        )
 
     def stop(self) -> None:
         """No more is sent; then everything sent has been accepted or has failed."""
@@ -110,7 +129,8 @@ class Traffic:
             if self._over.wait(self._period):
                 return
             self._stack.simulator.send(self._contact, phone, f"{self._name}-in-{instance}-{number}")
-            self.accepted += 1
+            with self._counting:
+                self.accepted += 1
 
 
 @dataclass(slots=True)
@@ -222,11 +242,13 @@ def _command(pid: int) -> str:
 @contextlib.contextmanager
 def paused(stack: LiveStack, name: str) -> Iterator[None]:
     """The component stands still: its connections stay, nothing answers."""
-    stack.embedded.kill(name, signal.SIGSTOP)
+    pid = stack.embedded.kill(name, signal.SIGSTOP)
     try:
         yield
     finally:
-        stack.embedded.kill(name, signal.SIGCONT)
+        # It may have been killed meanwhile.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def health(stack: LiveStack, name: str) -> tuple[int, dict[str, Any]]:
