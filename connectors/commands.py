@@ -33,7 +33,7 @@ _CAPABILITY = {
     "logout": Capability.LOGOUT,
 }
 _TYPING = frozenset({"composing", "recording", "paused"})
-_PRESENCE = frozenset({"available", "unavailable"})
+_PRESENCE = frozenset({"available", "unavailable", "subscribe"})
 
 Record = dict[str, Any]
 
@@ -74,6 +74,7 @@ def as_outgoing(offset: int, body: bytes, admitted: Record, command: Record, sec
         interval_ms=admitted["decision"]["interval_ms"],
         metadata=command["metadata"],
         tenant=command["tenant"],
+        edits=command["content"]["target"]["id"] if kind == "edit" else None,
     )
 
 
@@ -99,6 +100,8 @@ def check(command: Record, driver: Driver) -> None:
         raise APIError("api.validation", f"typing wants one of {', '.join(sorted(_TYPING))}", field="presence")
     elif kind == "presence" and command["presence"] not in _PRESENCE:
         raise APIError("api.validation", f"presence wants one of {', '.join(sorted(_PRESENCE))}", field="presence")
+    elif kind == "presence" and command["presence"] == "subscribe":
+        parse_recipient(command["to"] or "")
     _lane(command)
 
 
@@ -137,7 +140,10 @@ def _mark(session: int, command: Outgoing, body: Record) -> pb.Mark:
         mark.message_ids.extend(read["message_ids"])
     else:
         mark.kind = body["presence"]
-        mark.chat = command.lane if command.type == "typing" else ""
+        if command.type == "typing":
+            mark.chat = command.lane
+        elif mark.kind == "subscribe":
+            mark.chat = str(parse_recipient(body["to"]))
     return mark
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from connectors.drivers.whatsmeow import host_pb2 as pb
-from core.jid import parse_jid, parse_recipient
+from core.jid import parse_recipient
 from schemas.catalogue import named_types
 
 
@@ -179,7 +179,7 @@ def _context_to_host(record: dict[str, Any]) -> pb.Context:
 def _key_to_host(record: dict[str, Any]) -> pb.MessageKey:
     return pb.MessageKey(
         chat=str(parse_recipient(record["chat"], "key.chat")) if record["chat"] else "",
-        sender=str(parse_jid(record["sender"], "key.sender")) if record["sender"] else "",
+        sender=str(parse_recipient(record["sender"], "key.sender")) if record["sender"] else "",
         from_me=record["from_me"],
         id=record["id"],
         server_id=record["server_id"] or 0,

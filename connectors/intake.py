@@ -5,7 +5,7 @@ The host is not asked. A command that can be done later is QUEUED; everything el
 
 from __future__ import annotations
 
-from connectors import results
+from connectors import amend, results
 from connectors.commands import as_outgoing, check, read_command
 from connectors.driver import Driver
 from connectors.queue import WINDOW
@@ -45,6 +45,10 @@ class Intake:
             return
         try:
             check(command, self._driver)
+            refused = amend.problem_of(command, session.status.account, session.statuses, now_ms)
+            if refused is not None:
+                self._end(session, command, "rejected", now_ms, refused)
+                return
             outgoing = as_outgoing(record.offset, body, admitted, command, self._secret)
             # Long queues keep the bytes only.
             outgoing.read = command if len(session.queue) < WINDOW else None

@@ -64,7 +64,7 @@ class Outgoing:
 
     `names` are all addresses known for its chat: it blocks every one of them while it is on its way. `handed` is true
     while the host has it; that is not part of the state, a new session starts with nothing handed out. `read` is the
-    command decoded from the body, kept while it is soon needed again.
+    command decoded from the body, kept while it is soon needed again. `edits` is the message an edit is about.
     """
 
     offset: int
@@ -79,6 +79,7 @@ class Outgoing:
     interval_ms: int
     metadata: Mapping[str, str] = field(default_factory=dict)
     tenant: str | None = None
+    edits: str | None = None
 
     state: State = State.QUEUED
     revision: int = FIRST_REVISION

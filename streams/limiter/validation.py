@@ -19,6 +19,7 @@ MAX_ID: Final = 128
 MAX_TEXT: Final = 65_536
 MAX_REACTION_BYTES: Final = 64
 MAX_MENTIONS: Final = 1_024
+MAX_THUMBNAIL_BYTES: Final = 64 * 1024
 MAX_READ_IDS: Final = 1_000
 # Metadata comes back in every result and event of the command.
 MAX_METADATA_BYTES: Final = 16 * 1024
@@ -27,7 +28,8 @@ MAX_COMMAND_BYTES: Final = MAX_RECORD_BYTES
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TYPING = ("composing", "recording", "paused")
-_PRESENCE = ("available", "unavailable")
+_PRESENCE = ("available", "unavailable", "subscribe")
+_PREVIEWS = ("none", "video", "placeholder", "image", "payment_links", "profile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +129,28 @@ def _context(content: Record) -> Problem | None:
     if len(context["mentions"]) > MAX_MENTIONS:
         return _wrong("content.context.mentions", f"has more than {MAX_MENTIONS} entries")
     for index, jid in enumerate(context["mentions"]):
-        if problem := _address(jid, f"content.context.mentions[{index}]"):
+        field = f"content.context.mentions[{index}]"
+        if problem := _address(jid, field):
             return problem
+        # Phones show a mention where the text has it, and nowhere else.
+        name = parse_recipient(jid, field).user
+        if f"@{name}" not in (content["text"] or ""):
+            return _wrong(field, f"is not in the text, which must contain @{name}")
     quoted = context["quoted"]
     return None if quoted is None else _key(quoted["key"], "content.context.quoted.key")
+
+
+def _preview(content: Record) -> Problem | None:
+    preview = content["preview"]
+    if preview is None:
+        return None
+    if not preview["url"] or preview["url"] not in content["text"]:
+        return _wrong("content.preview.url", "must be a part of the text")
+    if preview["type"] is not None and preview["type"].lower() not in _PREVIEWS:
+        return _wrong("content.preview.type", f"is not one of {', '.join(_PREVIEWS)}")
+    if len(preview["thumbnail"] or b"") > MAX_THUMBNAIL_BYTES:
+        return _wrong("content.preview.thumbnail", f"has more than {MAX_THUMBNAIL_BYTES} bytes")
+    return None
 
 
 def _key(key: Record, field: str) -> Problem | None:
@@ -151,14 +171,14 @@ def _send(command: Record) -> Problem | None:
     if problem := _address(command["to"], "to"):
         return problem
     content, problem = _content(command, "text")
-    return problem or _text(content) or _context(content)
+    return problem or _text(content) or _context(content) or _preview(content)
 
 
 def _edit(command: Record) -> Problem | None:
     if problem := _address(command["to"], "to"):
         return problem
     content, problem = _content(command, "edit", "text")
-    return problem or _target(content) or _text(content) or _context(content)
+    return problem or _target(content) or _text(content) or _context(content) or _preview(content)
 
 
 def _revoke(command: Record) -> Problem | None:
@@ -203,7 +223,9 @@ def _typing(command: Record) -> Problem | None:
 
 
 def _presence(command: Record) -> Problem | None:
-    return None if command["presence"] in _PRESENCE else _wrong("presence", f"must be one of {', '.join(_PRESENCE)}")
+    if command["presence"] not in _PRESENCE:
+        return _wrong("presence", f"must be one of {', '.join(_PRESENCE)}")
+    return _address(command["to"], "to") if command["presence"] == "subscribe" else None
 
 
 def _pair(command: Record) -> Problem | None:
