@@ -97,6 +97,8 @@ class Rig:
         return Watch(self.clients, topics)
 
     def pid(self, name: str) -> int:
+        if name == BENCH:
+            return os.getpid()
         found = processes.child(self.pid(CONNECTOR), HOST) if name == HOST else self.stack.state.component(name).pid
         if found is None:
             raise BenchError(f"{name} does not run")
