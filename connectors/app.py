@@ -41,6 +41,7 @@ _TOPICS = (
     "events.session",
     "events.chat",
     "events.contact",
+    "events.limit",
     "pairing",
     "deadletter",
 )
@@ -66,6 +67,7 @@ def run(settings: Settings) -> int:
             arguments=("--log-level", _HOST_LOG[telemetry.log_level], *faults.host_arguments),
             crash_at=faults.host_crash_at,
             verbose=telemetry.log_level == "debug",
+            supervision=settings.connector.supervision,
         ),
         settings.simulator,
         clock,
@@ -88,6 +90,7 @@ def run(settings: Settings) -> int:
         overview=overview,
         faults=faults,
         simulator_enabled=settings.simulator.enabled,
+        follow_up_ms=settings.connector.supervision.follow_up_ms,
     )
     loop = TransactionLoop(
         processor,

@@ -37,7 +37,7 @@ class Overview:
         self.instances: list[dict[str, object]] = []
 
     def update(self, sessions: Iterable[Session], now_ms: int) -> None:
-        self._publish([_row(session) for session in sessions])
+        self._publish([_row(session, now_ms) for session in sessions])
 
     def lost(self, sessions: Iterable[Session]) -> None:
         """These were torn down because nothing could be committed; shown so until the next turn, however late it is."""

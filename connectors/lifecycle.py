@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 
+from connectors import gaps
 from connectors.driver import Closed, Driver, SessionStart
 from connectors.drivers.whatsmeow import host_pb2 as pb
 from connectors.handlers.state import announce
@@ -32,6 +33,8 @@ UNKNOWN_INSTANCE_MS = 30_000
 LOGOUT_MS = 10_000
 # A host or a simulator that is not there is asked for again this often.
 _HOST_MS = 250
+# Reasons of a close that say nothing about what is wrong.
+_ON_PURPOSE = frozenset({"requested"})
 ROTATION = OWN + "rotation"
 
 
@@ -80,6 +83,7 @@ class Lifecycle:
             return
         if session.instance is None:
             return
+        self._follow_up(session, now_ms)
         if session.status.generation == 0:
             announce(session, "created", "new instance", now_ms)
         self._rotate(session)
@@ -102,6 +106,13 @@ class Lifecycle:
         elif session.phase is Phase.CLOSED:
             session.last_error = session.last_error or want.reason
 
+    def _follow_up(self, session: Session, now_ms: int) -> None:
+        gaps.overdue(session, now_ms)
+        at = session.undecrypted.wake_at()
+        if at is not None and at != session.overdue_at_ms:
+            session.overdue_at_ms = at
+            self._wake(session, at)
+
     def close(self, session: Session, reason: str) -> None:
         session.phase = Phase.CLOSING
         self._driver.close(session.number, reason)
@@ -122,7 +133,8 @@ class Lifecycle:
         if closed.may_reopen:
             wait = RECONNECT_AFTER_MS[min(session.attempts, len(RECONNECT_AFTER_MS) - 1)]
             session.attempts += 1
-            session.last_error = closed.reason
+            if closed.reason not in _ON_PURPOSE:
+                session.last_error = f"session closed: {closed.reason}; opened again by itself"
             session.open_at_ms = now_ms + int(wait * (0.5 + self._jitter()))
             self._wake(session, session.open_at_ms)
 
@@ -185,6 +197,7 @@ class Lifecycle:
                     proxy=session.instance["proxy"] or "",
                     device_name=settings.get("device_name", ""),
                     keep_raw=settings.get("keep_raw") == "true",
+                    push_name=settings.get("push_name") or session.instance["label"] or "",
                 ),
                 items=device.items(),
             )

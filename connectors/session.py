@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
-from connectors import results, sizes
+from connectors import results, sizes, undecrypted
 from connectors import status as status_module
 from connectors.driver import Closed, Entry
 from connectors.queue import SendQueue
@@ -21,6 +21,7 @@ from connectors.sends import Outgoing, Told
 from connectors.state_items import ARCHIVE, OWN, ItemWriter, data_key_record_key
 from connectors.status import Status
 from connectors.statuses import Statuses
+from connectors.undecrypted import Undecrypted
 from core.envelope import cloud_event_headers, envelope
 from core.ids import session_event_id
 from core.kafka.codec import Codec
@@ -33,6 +34,10 @@ PROCESS = "connector"
 NUMBERS = OWN + "numbers"
 _NUMBERS = struct.Struct(">QQ")
 _ORIGINS = ("live", "offline", "history")
+
+
+# How long an undecryptable message is waited for before it is told as a gap.
+DEFAULT_FOLLOW_UP_MS = 600_000
 
 
 class Phase(StrEnum):
@@ -66,6 +71,10 @@ class Session:
         self.recent = RecentIds()
         self.statuses = Statuses()
         self.queue = SendQueue()
+        self.undecrypted = Undecrypted()
+        # Set when there is something to wait for: the timer for what has not been followed up.
+        self.follow_up_ms = DEFAULT_FOLLOW_UP_MS
+        self.overdue_at_ms = 0
 
         self.phase = Phase.CLOSED
         self.number = 0
@@ -131,6 +140,7 @@ class Session:
         self.recent = RecentIds.restore(items)
         self.statuses = Statuses.restore(items)
         self.queue = SendQueue.restore(items, parse)
+        self.undecrypted = Undecrypted.restore(items.get(undecrypted.ITEM))
 
     def use_key(self, data_key: DataKey, new: bytes | None = None) -> None:
         """`new` is the wrapped key when it has to be written (a new instance, or a rotation)."""
@@ -245,7 +255,7 @@ class Session:
     def flush(self) -> list[OutRecord]:
         """Everything since the last flush, as records; values of items go last."""
         changes = self._changes
-        for own in (self.queue.changes(), self.recent.changes(), self.statuses.changes()):
+        for own in (self.queue.changes(), self.recent.changes(), self.statuses.changes(), self.undecrypted.changes()):
             if own:
                 changes.update(own)
         if self._numbered:
@@ -268,6 +278,7 @@ class Session:
         """The instance is gone: no item of it is written any more; the caller publishes the tombstones."""
         self.epoch, self.seq, self.status = 0, 0, Status()
         self.recent, self.statuses, self.queue = RecentIds(), Statuses(), SendQueue()
+        self.undecrypted = Undecrypted()
         self.data_key = self.writer = self.rotation = self.logout_deadline_ms = None
         self.stored = []
         self.gone = True

@@ -27,6 +27,11 @@ class Status:
     until_ms: int | None = None
     account: dict[str, Any] | None = None
     blocked: bool = False
+    reason_code: int = 0
+    # Since when messages went elsewhere, and why; told as a gap when the session is online again.
+    away: tuple[str, int] | None = None
+    # A restriction that lets the session be online, and its end if that is known.
+    limit: tuple[str, int | None] | None = None
 
     def value(self) -> bytes:
         return orjson.dumps(
@@ -39,15 +44,26 @@ class Status:
                 self.until_ms,
                 self.account,
                 self.blocked,
+                self.reason_code,
+                self.away,
+                self.limit,
             )
         )
 
     @classmethod
     def restore(cls, value: bytes | None) -> Status:
-        return cls() if value is None else cls(*orjson.loads(value))
+        if value is None:
+            return cls()
+        made = cls(*orjson.loads(value))
+        return replace(made, away=_pair(made.away), limit=_pair(made.limit))
 
     def without_account(self) -> Status:
         return replace(self, account=None)
+
+
+def _pair(value: Any) -> Any:
+    """JSON knows no tuples."""
+    return None if value is None else tuple(value)
 
 
 @dataclass(frozen=True, slots=True)

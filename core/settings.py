@@ -84,9 +84,41 @@ class ProcessorSettings(Section):
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 6000
 
 
+Milliseconds = Annotated[int, Field(ge=100, le=86_400_000)]
+
+
+class SupervisionSettings(Section):
+    """When a session's connection counts as dead and how it comes back (docs/sessions.md).
+
+    WhatsApp is pinged each `keepalive_min_ms` to `keepalive_max_ms`; a connection on which nothing came for `silence_ms`
+    is made anew, first after `reconnect_first_ms`, then doubling to `reconnect_most_ms`, with jitter. `parallel_starts`
+    sessions log in at once. `follow_up_ms` is how long an undecryptable message is waited for before it is a gap.
+    """
+
+    keepalive_min_ms: Milliseconds = 20_000
+    keepalive_max_ms: Milliseconds = 30_000
+    keepalive_answer_ms: Milliseconds = 10_000
+    silence_ms: Milliseconds = 60_000
+    login_ms: Milliseconds = 30_000
+    pair_watchdog_ms: Milliseconds = 5_000
+    reconnect_first_ms: Milliseconds = 1_000
+    reconnect_most_ms: Milliseconds = 120_000
+    parallel_starts: Annotated[int, Field(ge=1, le=1_000)] = 32
+    follow_up_ms: Milliseconds = 600_000
+
+    @model_validator(mode="after")
+    def _a_quiet_connection_is_not_dead(self) -> SupervisionSettings:
+        if self.keepalive_max_ms <= self.keepalive_min_ms:
+            raise ValueError("keepalive_max_ms must be above keepalive_min_ms")
+        if self.silence_ms <= self.keepalive_max_ms + self.keepalive_answer_ms:
+            raise ValueError("silence_ms must be above keepalive_max_ms + keepalive_answer_ms")
+        return self
+
+
 class ConnectorSettings(ProcessorSettings):
     slot: Slot = "connector-1"
     host_binary: Path = Path("build/bin/wharf-host")
+    supervision: SupervisionSettings = SupervisionSettings()
 
 
 class LimiterSettings(ProcessorSettings):

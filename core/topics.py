@@ -60,6 +60,7 @@ TOPICS: tuple[Topic, ...] = (
     _log("events.session", "SessionEvent", 30),
     _log("events.chat", "ChatEvent", 30),
     _log("events.contact", "ContactEvent", 30),
+    _log("events.limit", "LimitEvent", 30),
     _log("pairing", "PairingEvent", 1 / 24),
     _log("control", "ControlRequest", 7),
     _log("audit", "AuditEvent", 365),

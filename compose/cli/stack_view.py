@@ -48,7 +48,7 @@ def components_table(components: list[dict[str, Any]]) -> Table:
 
 
 def instances_table(instances: list[dict[str, Any]]) -> Table:
-    table = _table("instance", "state", "for", "queue", "last error")
+    table = _table("instance", "state", "for", "queue", "last error", "next step")
     for session in instances:
         simulated = " [yellow]simulated[/]" if session.get("simulated") else ""
         table.add_row(
@@ -57,6 +57,7 @@ def instances_table(instances: list[dict[str, Any]]) -> Table:
             since(session.get("since_ms")),
             str(session.get("queue", "")),
             escape(str(session.get("last_error") or "")),
+            escape(str(session.get("next_step") or "")),
         )
     return table
 

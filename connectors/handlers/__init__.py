@@ -10,7 +10,19 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from connectors.drivers.whatsmeow import host_pb2 as pb
-from connectors.handlers import chat, identity, message, other, pairing, presence, receipt, send, state, undecryptable
+from connectors.handlers import (
+    chat,
+    identity,
+    limit,
+    message,
+    other,
+    pairing,
+    presence,
+    receipt,
+    send,
+    state,
+    undecryptable,
+)
 from connectors.session import Session
 
 Handler: TypeAlias = Callable[[Session, pb.Event, int], None]
@@ -24,6 +36,7 @@ HANDLERS: dict[str, Handler] = {
     "send_started": send.handle_started,
     "send_finished": send.handle_finished,
     "identity": identity.handle,
+    "limit": limit.handle,
     "other": other.handle,
     "chat": chat.handle,
     "presence": presence.handle,

@@ -28,7 +28,13 @@ def handle(session: Session, event: pb.Event, now_ms: int) -> None:
         reason=notice.reason or None,
         until_ms=until,
         identity=event_id(
-            "limit", session.instance_id, session.generation, kind, notice.reason, notice.until_ms, notice.occurred_at_ms
+            "limit",
+            session.instance_id,
+            session.generation,
+            kind,
+            notice.reason,
+            notice.until_ms,
+            notice.occurred_at_ms,
         ),
         occurred_at=notice.occurred_at_ms,
         received_at=event.received_at_ms,

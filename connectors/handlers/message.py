@@ -7,6 +7,7 @@ from connectors.drivers.whatsmeow import host_pb2 as pb
 from connectors.session import Session
 from core.ids import message_event_id
 from core.jid import ChatKind
+from core.telemetry.metrics import FOLLOWED_UP
 
 # Types that change or accompany another message have a kind of their own; all others are new messages.
 KINDS = {
@@ -19,6 +20,7 @@ KINDS = {
     "keep": "message.keep",
     "comment": "message.comment",
     "system": "message.system",
+    "disappearing_timer": "message.system",
     # The real one may follow under the same id, and its kind must differ.
     "placeholder": "message.undecryptable",
 }
@@ -31,6 +33,9 @@ def handle(session: Session, event: pb.Event, now_ms: int) -> None:
     key = message.key
     body = content(message.content)
     kind = KINDS.get(body["type"], "message.new")
+    follows = None if body["type"] == "placeholder" else session.undecrypted.came((key.chat, key.sender, key.id))
+    if follows is not None:
+        session.metrics.counter(FOLLOWED_UP).inc()
     session.emit(
         "events.message",
         kind,
@@ -56,6 +61,7 @@ def handle(session: Session, event: pb.Event, now_ms: int) -> None:
             "newsletter_edited_at": message.newsletter_edited_at_ms or None,
             "unavailable_request_id": message.unavailable_request_id or None,
             "decrypt_fail_mode": None,
+            "follow_up_of": follows,
             "command_id": None,
             "metadata": {},
             "content": body,

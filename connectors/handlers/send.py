@@ -9,13 +9,16 @@ from typing import Any
 
 from connectors.commands import reread
 from connectors.drivers.whatsmeow import host_pb2 as pb
+from connectors.handlers import limit
 from connectors.sends import MESSAGES, Told
 from connectors.session import Session
 from connectors.statuses import RANKS
+from core.errors import CATALOGUE
 from core.ids import message_event_id, status_event_id
 from core.jid import parse_jid
 from core.telemetry.metrics import OUTBOUND_SECONDS
 
+REACHOUT_LOCKED, THROTTLED = 463, 429
 _OUTCOME = pb.SendFinished.Outcome
 # Kind of the message event and type of its content, by command type.
 _SENT_AS = {
@@ -45,13 +48,41 @@ def handle_finished(session: Session, event: pb.Event, now_ms: int) -> None:
     elif finished.outcome == _OUTCOME.REJECTED:
         told = queue.refused(command_id, finished.error_code, finished.error_kind, finished.error)
         if told is not None:
-            session.last_error = told.problem.message if told.problem else None
+            _complain(session, told, finished.error_code, now_ms)
             conclude(session, told, now_ms, error_code=finished.error_code)
     elif finished.outcome == _OUTCOME.NO_ACK:
         for each in queue.no_ack(command_id, now_ms):
             session.tell(each, now_ms)
     else:
+        if finished.error_code == THROTTLED:
+            limit.publish(
+                session,
+                "throttled",
+                now_ms,
+                reason=finished.error or None,
+                reason_code=THROTTLED,
+                command_id=command_id,
+            )
+        if finished.error_kind not in ("offline", "not_logged_in"):
+            session.last_error = f"a send waits: {finished.error or finished.error_kind}; tried again by itself"
         queue.not_sent(command_id, now_ms)
+
+
+def _complain(session: Session, told: Told, error_code: int, now_ms: int) -> None:
+    """What a refused send says about the account, for whoever looks at the session."""
+    problem = told.problem
+    if problem is None:
+        return
+    session.last_error = f"{problem.code}: {problem.message}; {CATALOGUE[problem.code].next_step}"
+    if error_code == REACHOUT_LOCKED:
+        limit.publish(
+            session,
+            limit.TIMELOCK,
+            now_ms,
+            reason=problem.message,
+            reason_code=error_code,
+            command_id=told.command.command_id,
+        )
 
 
 def conclude(
@@ -63,6 +94,7 @@ def conclude(
     if command.type not in MESSAGES or command.message_id is None:
         return
     if told.state == "sent":
+        session.last_error = None
         session.metrics.histogram(OUTBOUND_SECONDS).observe(max(0, now_ms - command.admitted_at) / 1000)
     chat = command.chat or command.lane
     identity = chat_identity(chat, command.names)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from connectors import gaps
 from connectors.contents import identity
 from connectors.drivers.whatsmeow import host_pb2 as pb
+from connectors.handlers import limit
 from connectors.sends import Problem
 from connectors.session import Session
 from connectors.state_items import open_all
 from connectors.status import MOMENTS, Status
+from core.telemetry.metrics import GAPS
 
 _STATE = pb.SessionState.State
 # Kind of the event and symbol of wharf.SessionStateKind, where they are not the state's own name.
@@ -69,18 +72,22 @@ def change(
     until_ms: int | None = None,
     account: dict[str, Any] | None = None,
     blocked: bool = False,
+    reason_code: int = 0,
 ) -> None:
-    instance = session.instance
+    instance, before = session.instance, session.status
     session.become(
         Status(
             state,
             reason,
             now_ms,
             session.generation,
-            instance["version"] if instance else session.status.version,
+            instance["version"] if instance else before.version,
             until_ms,
-            account or session.status.account,
+            account or before.account,
             blocked or state == "replaced",
+            reason_code,
+            (state, now_ms) if state in gaps.AWAY and before.away is None else before.away,
+            before.limit,
         )
     )
 
@@ -89,23 +96,52 @@ def _follow(
     session: Session, state: pb.SessionState, symbol: str, account: dict[str, Any] | None, at_ms: int, now_ms: int
 ) -> None:
     if symbol in MOMENTS:
+        _moment(session, state, symbol)
         return
     if symbol in _ENDED:
         session.online = False
-        session.last_error = state.reason or session.last_error
     if symbol == "online":
         session.online, session.attempts, session.last_error = True, 0, None
     if symbol in ("online", "paired"):
         session.paired = True
     elif symbol in ("unpaired", "logged_out"):
         session.paired = False
-    change(session, symbol, state.reason or None, at_ms, until_ms=state.expires_at_ms or None, account=account)
+    change(
+        session,
+        symbol,
+        state.reason or None,
+        at_ms,
+        until_ms=state.expires_at_ms or None,
+        account=account,
+        reason_code=state.reason_code,
+    )
     if symbol == "paired":
         _pair_done(session, now_ms)
     elif symbol == "pair_failed":
         _pair_failed(session, state, now_ms)
     elif symbol == "logged_out":
         _logged_out(session, state.command_id, now_ms)
+    elif symbol == "online":
+        gaps.back_online(session, now_ms)
+    elif symbol == "banned":
+        limit.publish(
+            session,
+            "ban",
+            now_ms,
+            reason=state.reason or None,
+            reason_code=state.reason_code or None,
+            until_ms=state.expires_at_ms or None,
+        )
+
+
+def _moment(session: Session, state: pb.SessionState, symbol: str) -> None:
+    """What shows while the session stays in its state."""
+    if symbol == "degraded":
+        session.last_error = "WhatsApp does not answer keepalives: reconnected by itself if that goes on"
+    elif symbol == "restored":
+        session.last_error = None
+    elif symbol == "gap":
+        session.metrics.counter(GAPS).labels(reason=state.reason).inc()
 
 
 def _pair_done(session: Session, now_ms: int) -> None:

@@ -7,14 +7,25 @@ from connectors.drivers.whatsmeow import host_pb2 as pb
 from connectors.handlers.message import CHAT_KINDS, client_platform
 from connectors.session import Session
 from core.ids import message_event_id
+from core.telemetry.metrics import UNDECRYPTABLE
 
 KIND = "message.undecryptable"
+# Only the phone shows these.
+_NEVER_COMES = frozenset({"view_once"})
 
 
 def handle(session: Session, event: pb.Event, now_ms: int) -> None:
     message = event.undecryptable
     key = message.key
-    session.emit(
+    identifying = message_event_id(
+        session.instance_id,
+        session.generation,
+        chat=key.chat,
+        sender=key.sender or None,
+        message_id=key.id,
+        kind=KIND,
+    )
+    told = session.emit(
         "events.message",
         KIND,
         {
@@ -32,17 +43,18 @@ def handle(session: Session, event: pb.Event, now_ms: int) -> None:
             "decrypt_fail_mode": message.decrypt_fail_mode or None,
             "content": placeholder(message.reason or "decrypt_failed"),
         },
-        event_id=message_event_id(
-            session.instance_id,
-            session.generation,
-            chat=key.chat,
-            sender=key.sender or None,
-            message_id=key.id,
-            kind=KIND,
-        ),
+        event_id=identifying,
         occurred_at=message.occurred_at_ms,
         received_at=event.received_at_ms,
         origin=event.origin,
         subject=key.chat,
         now_ms=now_ms,
     )
+    if not told:
+        return
+    reason = message.reason or "decrypt_failed"
+    session.metrics.counter(UNDECRYPTABLE).labels(reason=reason).inc()
+    if reason in _NEVER_COMES:
+        session.undecrypted.count()
+    else:
+        session.undecrypted.add((key.chat, key.sender, key.id), identifying, now_ms + session.follow_up_ms)

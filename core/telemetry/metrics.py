@@ -119,6 +119,12 @@ HOST_RSS_BYTES: Final = GaugeName("wharf_host_rss_bytes", "Memory of the session
 HOST_CPU_SECONDS: Final = GaugeName("wharf_host_cpu_seconds", "Processor time of the session host.", ("kind",))
 HOST_FRAMES_HELD: Final = GaugeName("wharf_host_frames_held", "Frames waiting for a commit.", ("kind",))
 HOST_UNDECRYPTABLE: Final = GaugeName("wharf_host_undecryptable", "Messages the host could not decrypt.", ("kind",))
+# Messages that came undecryptable, by what was wrong.
+UNDECRYPTABLE: Final = CounterName("wharf_undecryptable_total", "Messages received undecryptable.", ("reason",))
+# Those that came again and could be read.
+FOLLOWED_UP: Final = CounterName("wharf_undecryptable_followed_up_total", "Undecryptable messages made good.")
+# Gaps told, by reason: undecryptable, replaced, logged_out, offline_queue.
+GAPS: Final = CounterName("wharf_gaps_total", "Gap events.", ("reason",))
 
 
 class Metrics:

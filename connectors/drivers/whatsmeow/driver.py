@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -19,7 +19,7 @@ from connectors.driver import Capability, Closed, Delivery, DriverHealth, Entry,
 from connectors.drivers.whatsmeow import host_pb2 as pb
 from connectors.drivers.whatsmeow.process import HostProcess
 from core.clock import Clock
-from core.settings import SimulatorSettings
+from core.settings import SimulatorSettings, SupervisionSettings
 from core.telemetry.logs import get_logger
 from core.telemetry.metrics import (
     HOST_CPU_SECONDS,
@@ -48,6 +48,7 @@ class HostOptions:
     arguments: tuple[str, ...] = ()
     crash_at: tuple[tuple[str, int], ...] = ()
     verbose: bool = False
+    supervision: SupervisionSettings = field(default_factory=SupervisionSettings)
 
 
 @dataclass(slots=True)
@@ -198,7 +199,7 @@ class WhatsmeowDriver:
 
     def _start(self, host: _Host) -> None:
         """In a thread of its own: the simulator's control API may take its time."""
-        hello = pb.Hello(protocol_version=PROTOCOL_VERSION, credit_bytes=CREDIT_BYTES, verbose=self._options.verbose)
+        hello = _hello(self._options)
         try:
             if host.simulated:
                 hello.simulator.CopyFrom(simulator_info(self._simulator.control_url))
@@ -278,6 +279,26 @@ class WhatsmeowDriver:
             self._deliver(Lost(lost, reason))
         self._metrics.counter(HOST_RESTARTS).inc()
         get_logger(__name__).error("host_gone", kind=_kind(host.simulated), reason=reason, sessions=len(lost))
+
+
+def _hello(options: HostOptions) -> pb.Hello:
+    times = options.supervision
+    return pb.Hello(
+        protocol_version=PROTOCOL_VERSION,
+        credit_bytes=CREDIT_BYTES,
+        verbose=options.verbose,
+        parallel_starts=times.parallel_starts,
+        supervision=pb.Supervision(
+            keepalive_min_ms=times.keepalive_min_ms,
+            keepalive_max_ms=times.keepalive_max_ms,
+            keepalive_answer_ms=times.keepalive_answer_ms,
+            silence_ms=times.silence_ms,
+            login_ms=times.login_ms,
+            pair_watchdog_ms=times.pair_watchdog_ms,
+            reconnect_first_ms=times.reconnect_first_ms,
+            reconnect_most_ms=times.reconnect_most_ms,
+        ),
+    )
 
 
 def simulator_info(control_url: str) -> pb.Simulator:
