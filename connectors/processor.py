@@ -25,7 +25,7 @@ from connectors.session import DEFAULT_FOLLOW_UP_MS, Phase, Session
 from connectors.state_items import ARCHIVE, OWN, data_key_record_key, split_key
 from connectors.state_items import open_all as open_items
 from connectors.state_reader import StateReader
-from core.clock import Clock
+from core.clock import Clock, SetBack
 from core.errors import DBError, PoisonError
 from core.kafka.codec import Codec
 from core.kafka.deadletter import dead_letter
@@ -104,6 +104,7 @@ class ConnectorProcessor:
         self._numbers: dict[int, Session] = {}
         self._timers: list[tuple[int, int, Session]] = []
         self._timer_count = 0
+        self._set_back = SetBack()
         # Sessions that need a step in the next turn.
         self._due: set[Session] = set()
         # Partitions that this process has lost; their sessions were torn down while they were online.
@@ -182,6 +183,9 @@ class ConnectorProcessor:
 
     def collect(self, records: Sequence[InRecord], now_ms: int) -> Batch:
         batch: Batch = {}
+        by_ms = self._set_back.by(now_ms)
+        if by_ms:
+            self._clock_was_set_back(by_ms)
         due, self._due = self._due, set()
         while self._timers and self._timers[0][0] <= now_ms:
             session = heapq.heappop(self._timers)[2]
@@ -372,6 +376,16 @@ class ConnectorProcessor:
     def _wake_at(self, session: Session, at_ms: int) -> None:
         self._timer_count += 1
         heapq.heappush(self._timers, (at_ms, self._timer_count, session))
+
+    def _clock_was_set_back(self, by_ms: int) -> None:
+        """Timers ring when they would have, and every session looks again."""
+        get_logger(__name__).warning("clock_set_back", by_ms=by_ms)
+        # Subtracting the same from all keeps the heap in order.
+        self._timers = [(at_ms - by_ms, number, session) for at_ms, number, session in self._timers]
+        self._overview_at = 0
+        for session in self.sessions():
+            session.set_back(by_ms)
+            self._due.add(session)
 
     def _drop(self, partition: int, reason: str) -> None:
         where = self._partitions.pop(partition, None)

@@ -240,6 +240,12 @@ class SendQueue:
                 )
         return out
 
+    def set_back(self, by_ms: int) -> None:
+        """The clock was set back: waits last no longer; deadlines are times of day."""
+        self._paced_until -= by_ms
+        for command in self._by_id.values():
+            command.next_at = max(0, command.next_at - by_ms)
+
     def session_ended(self, now_ms: int) -> list[Told]:
         """The host has nothing any more. What is to be held is now unsettled; the rest resumes on the next session."""
         self._take_all_back()

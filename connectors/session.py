@@ -274,6 +274,17 @@ class Session:
         self._records, self._changes, self._numbered, self._new_data_key = [], {}, False, None
         return records
 
+    def set_back(self, by_ms: int) -> None:
+        """The clock was set back: waits last no longer."""
+        self.queue.set_back(by_ms)
+        self.open_at_ms = max(0, self.open_at_ms - by_ms)
+        if self.unknown_since_ms is not None:
+            self.unknown_since_ms -= by_ms
+        if self.logout_deadline_ms is not None:
+            self.logout_deadline_ms -= by_ms
+        # Its timers are set anew.
+        self.wake_ms = self.overdue_at_ms = 0
+
     def wipe(self) -> None:
         """The instance is gone: no item of it is written any more; the caller publishes the tombstones."""
         self.epoch, self.seq, self.status = 0, 0, Status()

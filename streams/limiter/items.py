@@ -91,6 +91,15 @@ class Held:
         """The same command, waiting for this generation of its instance."""
         return replace(self, generation=generation)
 
+    def set_back(self, by_ms: int, before_ms: int) -> Held:
+        """The clock, which showed `before_ms`, was set back: its waits last no longer, its times of day stay."""
+        return replace(
+            self,
+            due_ms=self.due_ms - by_ms if self.due_ms <= before_ms else self.due_ms,
+            deadline_ms=self.deadline_ms if self.deadline_ms == self.expires_at_ms else self.deadline_ms - by_ms,
+            grace_until_ms=self.grace_until_ms - by_ms,
+        )
+
     def arrival(self, command: Record, value: bytes, partition: int, digest: bytes) -> Arrival:
         """The command as it was when it came."""
         return Arrival(

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from core import ids
+from core.clock import SetBack
 from core.errors import PoisonError
 from core.kafka.processor import OutRecord
 from streams.limiter.command import Arrival, Record, digest_of
@@ -65,6 +66,7 @@ class Partition:
         self._records: list[OutRecord] = []
         self._wakes: list[tuple[int, str]] = []
         self._wake_of: dict[str, int] = {}
+        self._set_back = SetBack()
 
     # -- what happens
 
@@ -72,6 +74,9 @@ class Partition:
         """The state is restored; commands from `position` on will be read (again)."""
         if position is not None:
             self.state.drop_from(position)
+        # The commands decided so far stood no later than this.
+        self._set_back.by(self.state.passed(0))
+        self._look_at_the_clock(now_ms)
         for instance_id in self.state.waiting_instances():
             self._wake(instance_id, now_ms)
         for instance_id in list(self.state.known_instances()):
@@ -79,6 +84,7 @@ class Partition:
 
     def time_of(self, timestamp_ms: int, now_ms: int) -> int:
         """When a command stood in its topic: not in the future, and not before those in front of it."""
+        self._look_at_the_clock(now_ms)
         return self.state.passed(min(timestamp_ms, now_ms) if timestamp_ms > 0 else now_ms)
 
     def command(self, arrival: Arrival, now_ms: int) -> None:
@@ -144,6 +150,7 @@ class Partition:
 
     def tick(self, now_ms: int) -> None:
         """Time has come this far."""
+        self._look_at_the_clock(now_ms)
         for digest in self.state.overdue(now_ms):
             held = self.state.held(digest)
             verdict = None if held is None else decide_held(self.state, held, now_ms, self._policy)
@@ -164,6 +171,20 @@ class Partition:
         return records
 
     # -- held commands
+
+    def _look_at_the_clock(self, now_ms: int) -> None:
+        """After a step back what was due stays due, and everything is asked again."""
+        by_ms = self._set_back.by(now_ms)
+        if not by_ms:
+            return
+        self._wakes.clear()
+        self._wake_of.clear()
+        for instance_id in self.state.waiting_instances():
+            for digest in list(self.state.queue(instance_id) or ()):
+                held = self.state.held(digest)
+                if held is not None:
+                    self.state.hold(digest, held.set_back(by_ms, now_ms + by_ms), self.state.body(digest))
+            self._wake(instance_id, now_ms)
 
     def _wake(self, instance_id: str, when_ms: int) -> None:
         known = self._wake_of.get(instance_id)
