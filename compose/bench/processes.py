@@ -56,6 +56,22 @@ def rss_bytes(pid: int) -> int:
     return parse_rss((PROC / str(pid) / "smaps_rollup").read_text())
 
 
+def parse_waited(schedstat: str) -> float:
+    """Seconds in which a thread could have run and had no processor: on a busy machine that is most of any delay."""
+    return int(schedstat.split()[1]) / 1e9
+
+
+def waited_s(pid: int) -> float:
+    """All threads that live now."""
+    total = 0.0
+    for task in (PROC / str(pid) / "task").iterdir():
+        try:
+            total += parse_waited((task / "schedstat").read_text())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return total
+
+
 def child(parent: int, name: str) -> int | None:
     """The pid of a process's child of that name."""
     for entry in PROC.iterdir():

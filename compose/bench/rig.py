@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -38,13 +38,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Processor seconds by process, at a moment or between two."""
+    """Seconds by process, at a moment or between two: on a processor, and waiting for one."""
 
     at: float
     cpu_s: dict[str, float]
+    waited_s: dict[str, float] = field(default_factory=dict)
 
     def since(self, before: Usage) -> Usage:
-        return Usage(self.at - before.at, {name: spent - before.cpu_s[name] for name, spent in self.cpu_s.items()})
+        return Usage(
+            self.at - before.at,
+            {name: spent - before.cpu_s[name] for name, spent in self.cpu_s.items()},
+            {name: waited - before.waited_s[name] for name, waited in self.waited_s.items()},
+        )
 
     def percent(self, name: str) -> float:
         """Of one processor."""
@@ -105,7 +110,12 @@ class Rig:
         return found
 
     def usage(self, *names: str) -> Usage:
-        return Usage(time.monotonic(), {name: processes.stat(self.pid(name)).cpu_s for name in names})
+        pids = {name: self.pid(name) for name in names}
+        return Usage(
+            time.monotonic(),
+            {name: processes.stat(pid).cpu_s for name, pid in pids.items()},
+            {name: processes.waited_s(pid) for name, pid in pids.items()},
+        )
 
     def rss_mb(self, *names: str) -> float:
         return sum(processes.rss_bytes(self.pid(name)) for name in names) / 1e6

@@ -29,6 +29,11 @@ def test_resident_memory() -> None:
         processes.parse_rss("Pss:    100 kB\n")
 
 
+def test_waiting_for_a_processor() -> None:
+    assert processes.parse_waited("123456789 2500000000 17\n") == 2.5
+    assert processes.waited_s(os.getpid()) >= 0
+
+
 def test_own_process() -> None:
     mine = processes.stat(os.getpid())
     assert mine.parent == os.getppid()
@@ -51,7 +56,9 @@ def test_child_by_name_and_its_start() -> None:
 
 
 def test_usage_between_two_moments() -> None:
-    spent = Usage(12.0, {"a": 3.0, "b": 5.5}).since(Usage(10.0, {"a": 2.0, "b": 5.0}))
-    assert spent == Usage(2.0, {"a": 1.0, "b": 0.5})
+    before = Usage(10.0, {"a": 2.0, "b": 5.0}, {"a": 1.0, "b": 0.0})
+    spent = Usage(12.0, {"a": 3.0, "b": 5.5}, {"a": 1.25, "b": 0.5}).since(before)
+    assert spent == Usage(2.0, {"a": 1.0, "b": 0.5}, {"a": 0.25, "b": 0.5})
+    assert spent.percent("a") == 50.0
     assert spent.ms_per(100, "a", "b") == 15.0
     assert spent.ms_per(100, "b") == 5.0

@@ -20,7 +20,13 @@ MACHINE = {"cores": 2, "load_before": [0.5, 0.5, 0.5]}
 
 def flood(host: float, connector: float, messages: int = 1000, seconds: float = 2.0) -> inbound.Flood:
     others = dict.fromkeys((KAFKA, SIMULATOR, BENCH), 1.0)
-    return inbound.Flood(Usage(seconds, {HOST: host, CONNECTOR: connector, **others}), messages, seconds, 50, 7000)
+    return inbound.Flood(
+        Usage(seconds, {HOST: host, CONNECTOR: connector, **others}, {HOST: seconds / 4, CONNECTOR: seconds / 2}),
+        messages,
+        seconds,
+        50,
+        7000,
+    )
 
 
 def an_inbound_report(**changes: Any) -> Report:
@@ -45,6 +51,7 @@ def test_inbound_tells_medians_and_the_ratio_to_the_bare_loop() -> None:
     assert figures["records_per_message"] == 7.0
     assert figures["bare_cpu_ms_per_message"] == 0.07
     assert figures["cpu_to_bare_ratio"] == 7.143
+    assert figures["half_load_waiting_for_processor_percent"] == 75.0
     assert body["targets"] == [
         {"name": "cpu_ms_per_message", "goal": 0.6, "value": 0.5, "met": True},
         {"name": "half_load_p99_ms", "goal": 60.0, "value": 99.0, "met": False},
