@@ -20,6 +20,7 @@ from compose.stack.component import State
 from compose.stack.leash import descendants
 from compose.stack.state import StackFiles, StackState
 from core.settings import PREFIX
+from tests.support.stack import own_ports
 from tests.support.waiting import wait_until
 
 READY_SECONDS = 90
@@ -35,7 +36,10 @@ class Wharf:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = StackFiles(folder / "data")
-        self._env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        self._env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | own_ports()
+
+    def set(self, name: str, value: str) -> None:
+        self._env[name] = value
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -162,13 +166,13 @@ def test_each_part_that_is_killed_comes_back(wharf: Wharf) -> None:
     )
 
 
-def test_a_port_that_is_set_and_taken_stops_the_start_and_says_by_whom(wharf: Wharf, tmp_path: Path) -> None:
+def test_a_port_that_is_set_and_taken_stops_the_start_and_says_by_whom(wharf: Wharf) -> None:
 
     port = ports.free_port(random.Random(), set())
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", port))
         listener.listen()
-        (tmp_path / "wharf.toml").write_text(f'[kafka]\nbootstrap = "127.0.0.1:{port}"\n')
+        wharf.set("WHARF_KAFKA__BOOTSTRAP", f"127.0.0.1:{port}")
         refused = wharf.run("up", check=False)
     assert refused.returncode == 1
     assert f"port {port}, set for kafka, is taken by" in refused.stderr

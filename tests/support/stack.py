@@ -130,12 +130,12 @@ class LiveStack:
 def running_stack(data_dir: Path, env: dict[str, str]) -> Iterator[LiveStack]:
     """`env` is the whole environment of its processes."""
     switches = {"WHARF_SIMULATOR__ENABLED": "true", "WHARF_ALLOW_FAULTS": "1"}
-    embedded = EmbeddedStack(data_dir, simulate=0, env={**_own_ports(), **env, **switches})
+    embedded = EmbeddedStack(data_dir, simulate=0, env={**own_ports(), **env, **switches})
     with embedded, Simulator(embedded.settings.simulator.control_url) as simulator:
         yield LiveStack(embedded, simulator)
 
 
-def _own_ports() -> dict[str, str]:
+def own_ports() -> dict[str, str]:
     """Not the usual ones: stacks that start in the same second would take each other's Kafka for their own."""
     rng = random.Random()
     kafka = ports.free_port(rng, set())
