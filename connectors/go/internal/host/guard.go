@@ -86,11 +86,14 @@ func (s *session) guardFrames(c *whatsmeow.Client) error {
 	return nil
 }
 
-// guarded hands on frames that decode.
+// guarded hands on frames that decode. whatsmeow drops others with a warning, and with them what they held.
 func (s *session) guarded(handler frameHandler) frameHandler {
 	return func(ctx context.Context, payload []byte) {
 		defer s.caught("frame")
 		data, err := shape.Open(payload, stanzaLimits)
+		if err == nil {
+			_, err = waBinary.Unmarshal(data)
+		}
 		if err != nil {
 			// Skipping it would lose what it held: WhatsApp sends again what is not acknowledged.
 			s.log.Error("a frame cannot be read", "error", err, "bytes", len(payload))

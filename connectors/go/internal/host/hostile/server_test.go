@@ -164,6 +164,7 @@ type bench struct {
 	current  map[uint64]uint64 // device → number of its session
 	closed   map[uint64]bool   // sessions that have ended
 	numbers  uint64
+	finished string // the send that ended last
 	barriers int
 	torn     int
 	ended    chan error
@@ -267,6 +268,13 @@ func (b *bench) read() {
 			return
 		}
 		if e := m.GetEntry(); e != nil {
+			b.mu.Lock()
+			for _, event := range e.Events {
+				if done := event.GetSendFinished(); done != nil {
+					b.finished = done.CommandId
+				}
+			}
+			b.mu.Unlock()
 			go b.tell(&hostpb.ToHost{Body: &hostpb.ToHost_Durable{Durable: &hostpb.Durable{
 				Positions: []*hostpb.Position{{Session: e.Session, Position: e.Position}},
 			}}})
@@ -388,9 +396,10 @@ func (b *bench) reply(payload []byte) {
 		To: fmt.Sprintf("4917%09d@s.whatsapp.net", b.barriers), Content: &hostpb.OutgoingContent{Type: "text", Text: "x"},
 	}}})
 	l := b.line(victim)
+	command := "c" + strconv.Itoa(b.barriers)
 	b.wait("a query", func() bool {
 		b.mu.Lock()
-		closed := b.closed[number]
+		closed := b.closed[number] || b.finished == command
 		b.mu.Unlock()
 		l.mu.Lock()
 		defer l.mu.Unlock()
