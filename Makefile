@@ -5,10 +5,10 @@ VENV := .venv/bin
 TOOLCHAIN := $(VENV)/python -m compose.toolchain
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo test test-long lint lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 setup: ## fetch and build what this machine lacks, into .venv and build
 	@$(PYTHON) -m compose.toolchain.bootstrap
@@ -24,7 +24,10 @@ lint: setup-tests ## ruff, mypy, go vet, staticcheck
 
 test: setup-tests lint ## lint, types, and the tests of all languages
 	$(TOOLCHAIN) go test ./...
-	$(VENV)/pytest tests
+	$(VENV)/pytest tests/unit tests/integration tests/e2e
+
+test-long: setup-tests ## hours: fuzzing, outages of Kafka and whatever else stands in tests/long
+	$(VENV)/pytest tests/long -s
 
 lock: ## a maintainer's step: requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --group test --universal --python-version 3.11 --upgrade --generate-hashes \
