@@ -11,6 +11,8 @@ from typing import NamedTuple
 from connectors.status import Status
 from core.errors import CATALOGUE
 
+_YEAR_9999_MS = 253_370_764_800_000
+
 
 class Advice(NamedTuple):
     words: str
@@ -112,4 +114,6 @@ def _coded(code: str) -> str:
 
 
 def _until(at_ms: int | None) -> str:
-    return f" until {datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC" if at_ms else ""
+    if at_ms is None or not 0 < at_ms < _YEAR_9999_MS:
+        return ""  # WhatsApp's number may be any
+    return f" until {datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

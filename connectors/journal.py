@@ -27,7 +27,7 @@ ORIGIN = "host"
 _LOGGED_OUT = pb.SessionState.State.LOGGED_OUT
 
 # What a handler raises for content it cannot express: a field that does not fit, a size, an address nobody knows.
-UNFIT = (APIError, ValueError, TypeError, KeyError, OverflowError)
+UNFIT = (APIError, ValueError, TypeError, LookupError, OverflowError)
 
 
 class JournalError(Exception):

@@ -185,7 +185,7 @@ class Session:
                 generation=self.generation,
                 occurred_at=occurred_at or received,
                 received_at=received,
-                origin=_ORIGINS[origin],  # type: ignore[arg-type]
+                origin=_ORIGINS[origin] if origin in range(len(_ORIGINS)) else "unknown",  # type: ignore[arg-type]
                 tenant=self.instance["tenant"] if self.instance else None,
                 session_epoch=self.epoch,
                 seq=self.seq,
