@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from compose.stack.probes import Health
 
@@ -38,6 +39,7 @@ class Component:
     health_url: str = ""  # what others may ask, where it is HTTP
     external: bool = False
     stop_seconds: float = 5.0
+    folder: Path | None = None  # what it keeps there fills a disk
 
     @property
     def one_shot(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ from compose.stack.state import ComponentState, StackFiles, StackState
 PROBE_PAUSE = 0.05
 FOREIGN_PAUSE = 1.0
 KILL_SECONDS = 2.0
-_TAIL_BYTES = 2000
+_TAIL_BYTES = 8000
+# Less than Kafka's index files want at once; programs that map files die of it with words nobody understands.
+_FULL_BYTES = 16 << 20
 
 
 @dataclass(slots=True)
@@ -193,7 +196,9 @@ class Supervisor:
     def _last_words(self, part: _Part) -> str:
         code = part.process.exit_code if part.process else None
         how = f"killed by signal {code - 128}" if code and code > 128 else f"exit code {code}"
-        lines = _tail(self._files.log(part.component.name))
+        if part.component.folder is not None and _is_full(part.component.folder):
+            return f"{how}: no space left on the disk of {part.component.folder}"
+        lines = [line for line in _tail(self._files.log(part.component.name)) if not _is_of_a_trace(line)]
         return f"{how}: {lines[-1]}" if lines else how
 
     async def _stop_all(self) -> None:
@@ -227,6 +232,18 @@ async def _within(event: asyncio.Event, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _FULL_BYTES
+    except FileNotFoundError:
+        return False
+
+
+def _is_of_a_trace(line: str) -> bool:
+    """The frames of a Java stack trace come after what it is about."""
+    return line.startswith(("at ", "... "))
 
 
 def _tail(path: Path) -> list[str]:

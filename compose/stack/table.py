@@ -114,6 +114,7 @@ def _kafka(settings: Settings, data: Path, chooser: PortChooser, env: dict[str, 
         address=node.bootstrap,
         ports={"kafka": port, "kafka-controller": node.controller_port},
         prepare=node.prepare,
+        folder=node.folder,
         probe=partial(probes.kafka, given.model_copy(update={"bootstrap": node.bootstrap})),
         stop_seconds=2.5,
     )

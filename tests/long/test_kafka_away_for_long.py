@@ -183,6 +183,7 @@ def test_kafkas_disk_is_full(small_disk: Path) -> None:
                 died = watch.now()
                 said = own.embedded.state.component("kafka").error
                 wait_until(lambda: len(_unavailable(own)) == len(OURS), 60, "our processes say so")
+                assert "no space left" in said, "wharf status says what is wrong"
                 filler.unlink()
                 freed = watch.now()
                 wait_until(lambda: own.embedded.state.component("kafka").ready, BACK_S, "Kafka is back")

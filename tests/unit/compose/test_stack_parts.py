@@ -17,6 +17,7 @@ from compose.stack.component import Component, StackError, State, levels
 from compose.stack.probes import Health
 from compose.stack.restarts import HEALTHY_SECONDS, LONGEST_PAUSE, Restarts
 from compose.stack.state import ComponentState, StackFiles, StackState
+from compose.stack.supervisor import _is_of_a_trace
 from core.settings import KafkaSettings, RegistrySettings, Settings, SimulatorSettings
 
 
@@ -168,3 +169,9 @@ def test_the_environment_of_one_start_is_given_once(tmp_path: Path) -> None:
     assert files.take_next_env("limiter") == {}
     assert files.take_next_env("connector") == {"WHARF_TEST_FAULTS": "{}"}
     assert files.take_next_env("connector") == {}
+
+
+def test_last_words_are_not_the_frames_of_a_trace() -> None:
+    assert _is_of_a_trace("at kafka.Kafka.main(Kafka.scala)")
+    assert _is_of_a_trace("... 12 more")
+    assert not _is_of_a_trace("Caused by: java.io.IOException: No space left on device")
