@@ -158,7 +158,7 @@ def test_the_state_tells_why_a_component_died(start: Callable[..., Stack], tmp_p
 
     def words() -> str:
         state = stack.state()
-        return state.component("second").error if state else ""
+        return state.component("second").error if state and state.components else ""
 
     assert wait_until(words, READY_SECONDS, "the reason") == "exit code 4: dying at start"
     assert stack.until_ready().component("second").restarts == 2
