@@ -257,9 +257,12 @@ func (s *session) loginEnded(end loginEnd) bool {
 	return true
 }
 
-// hangUp closes the connection: the raw one first, or whatsmeow would wait for the other side's goodbye.
+// hangUp closes the connection: the raw one first, or whatsmeow would wait for the other side's goodbye. It must expect
+// that, or it would tell a lost connection, which the next login would take for its own.
 func (s *session) hangUp() {
 	s.online.Store(false)
+	//lint:ignore SA1019 there is no other way to announce it
+	s.client.Load().DangerousInternals().ExpectDisconnect()
 	if g := s.gate.Swap(nil); g != nil {
 		g.drop()
 	}

@@ -25,7 +25,7 @@ var us = types.NewJID(ourPhone, types.DefaultUserServer)
 
 func TestPairReceiveSend(t *testing.T) {
 	c, her := paired(t, "")
-	text, err := contacts.Text("hello", nil, nil)
+	text, err := contacts.Text("hello", contacts.Around{})
 	if err != nil {
 		t.Fatal(err)
 	}
