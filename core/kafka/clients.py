@@ -58,6 +58,8 @@ class KafkaClients:
             "security.protocol": given.security_protocol,
             "reconnect.backoff.ms": 100,
             "reconnect.backoff.max.ms": 1000,
+            # As the Java client: a connection asked for while a node stood still must not delay the next one by 30 s.
+            "socket.connection.setup.timeout.ms": 10_000,
         }
         if given.ssl_ca is not None:
             config["ssl.ca.location"] = str(given.ssl_ca)
