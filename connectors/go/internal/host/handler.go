@@ -167,8 +167,7 @@ func (s *session) connectionEvent(evt any) bool {
 	case *events.Disconnected:
 		s.state(s.offlineState("disconnected"))
 		if !s.paired() {
-			// The codes ran out, or the network failed: the attempt is over.
-			s.pairingFailed(0, "disconnected")
+			s.pairingDisconnected()
 			return true
 		}
 		s.lostConnection(loginEnd{err: errDisconnected})

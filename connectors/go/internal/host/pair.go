@@ -23,6 +23,7 @@ const (
 type pairing struct {
 	attempt int // grows with each Pair; timers of earlier ones do nothing
 	active  bool
+	live    bool // its own connection is being made or there; the end of an earlier one is not its end
 	command string
 	phone   string
 	timer   *time.Timer
@@ -55,11 +56,15 @@ func (s *session) startPairing(attempt int, command string) {
 	if !s.pairingNow(attempt) {
 		return
 	}
-	s.hangUp()
+	// First deaf, then hung up: the end of the old connection must not be taken for the end of this attempt.
 	s.client.Load().RemoveEventHandlers()
+	s.hangUp()
 	if err := s.store.Clear(); err != nil {
 		return // the session has ended
 	}
+	s.mu.Lock()
+	s.pairing.live = s.pairing.attempt == attempt
+	s.mu.Unlock()
 	s.emit(&hostpb.SessionState{State: hostpb.SessionState_PAIRING, CommandId: command})
 	if err := s.connect(s.newClient()); err != nil {
 		s.pairingFailed(attempt, "connect: "+err.Error())
@@ -142,6 +147,16 @@ func (s *session) endPairing(attempt int) (command string, was bool) {
 		s.pairing.timer.Stop()
 	}
 	return s.pairing.command, true
+}
+
+// pairingDisconnected ends the attempt whose connection it was: the codes ran out, or the network failed.
+func (s *session) pairingDisconnected() {
+	s.mu.Lock()
+	live, attempt := s.pairing.live, s.pairing.attempt
+	s.mu.Unlock()
+	if live {
+		s.pairingFailed(attempt, "disconnected")
+	}
 }
 
 func (s *session) pairingFailed(attempt int, reason string) {
