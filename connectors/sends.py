@@ -23,6 +23,7 @@ from core.errors import CATALOGUE
 DAY_MS = 86_400_000
 # The limiter's results of a command have lower revisions.
 FIRST_REVISION = 100
+MAX_WORDS = 2_000
 # Waits before the same bytes go out again; the last one repeats.
 RESEND_AFTER_MS = (10_000, 30_000, 60_000, 300_000, 600_000)
 # Waits before something that did not leave at all is handed out again.
@@ -51,7 +52,8 @@ class Problem:
     def as_record(self) -> dict[str, Any]:
         return {
             "code": self.code,
-            "message": self.message,
+            # WhatsApp's own words may be of any length.
+            "message": self.message[:MAX_WORDS],
             "field": self.field,
             "retryable": CATALOGUE[self.code].retryable,
             "upstream_code": self.upstream_code,

@@ -27,6 +27,7 @@ from core.ids import session_event_id
 from core.kafka.codec import Codec
 from core.kafka.deadletter import dead_letter
 from core.kafka.processor import InRecord, OutRecord
+from core.kafka.sizes import check
 from core.security.keyring import DataKey
 from core.telemetry.metrics import DEAD_LETTERS, EVENTS, RESULTS, Metrics
 
@@ -202,7 +203,10 @@ class Session:
             subject=subject,
             traceparent=_trace(event_id),
         )
-        self._records.append(OutRecord(topic, self.key, value, headers + cuts))
+        out = OutRecord(topic, self.key, value, headers + cuts)
+        # What still does not fit becomes a dead letter: the loop would stop on it.
+        check(out)
+        self._records.append(out)
         self.metrics.counter(EVENTS).labels(topic).inc()
         return True
 
