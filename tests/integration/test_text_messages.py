@@ -94,35 +94,22 @@ def test_changes_go_out_with_their_target(stack: ConnectorStack) -> None:
         "text",
     )
     assert edited["content"]["edited_at"] == edited["envelope"]["occurred_at"]
-    steps = [
-        ("out-edit", edited, "message_edit", "hello", first["id"]),
-        *(
-            (
-                name,
-                send(stack, name, "react", content=content),
-                "reaction",
-                content["reaction"],
-                content["target"]["id"],
-            )
-            for name, content in (
-                ("out-react", {"type": "reaction", "reaction": "👍", "target": theirs}),
-                # In a chat of two the key needs no sender: who is not us is the other.
-                ("out-react-2", {"type": "reaction", "reaction": "🎉", "target": {**theirs, "sender": None}}),
-                ("out-unreact", {"type": "reaction", "reaction": "", "target": theirs}),
-            )
-        ),
-        (
-            "out-revoke",
-            send(stack, "out-revoke", "revoke", content={"type": "revoke", "target": first}),
-            "revoke",
-            "",
-            first["id"],
-        ),
-    ]
-    for name, told, kind, said, target in steps:
-        assert told["content"]["target"]["id"] == target, name
+    reactions: dict[str, Record] = {
+        "out-react": {"type": "reaction", "reaction": "👍", "target": theirs},
+        # In a chat of two the key needs no sender: who is not us is the other.
+        "out-react-2": {"type": "reaction", "reaction": "🎉", "target": {**theirs, "sender": None}},
+        "out-unreact": {"type": "reaction", "reaction": "", "target": theirs},
+    }
+    steps = [(edited, "message_edit", "hello", first["id"])]
+    for name, content in reactions.items():
+        reacted = send(stack, name, "react", content=content)
+        steps.append((reacted, "reaction", content["reaction"], theirs["id"]))
+    revoked = send(stack, "out-revoke", "revoke", content={"type": "revoke", "target": first})
+    steps.append((revoked, "revoke", "", first["id"]))
+    for told, kind, said, target in steps:
+        assert told["content"]["target"]["id"] == target, kind
         row = arrived(stack, told["key"]["id"])
-        assert (row["kind"], row["text"], row["target_id"]) == (kind, said, target), name
+        assert (row["kind"], row["text"], row["target_id"]) == (kind, said, target)
 
 
 def test_what_cannot_be_edited_is_told_with_code_and_field(stack: ConnectorStack) -> None:
