@@ -126,14 +126,14 @@ class Codec:
         except UnknownSchemaError as cause:
             raise PoisonError("api.unknown_schema", f"schema id {schema_id} is not in the registry") from cause
         plain = _plain(schema)
-        if plain == _plain(known.schema):
-            return known.parsed
         if plain.get("type") != "record" or _name(plain) != _name(known.schema):
             raise PoisonError("api.validation", f"schema {schema_id} is {_name(plain)}, not {_name(known.schema)}")
         try:
-            return fastavro.parse_schema(plain)
+            parsed = fastavro.parse_schema(plain)
         except _RESOLUTION as cause:
             raise PoisonError("api.validation", f"schema {schema_id} is not valid: {cause}") from cause
+        # Names may be written in full or by namespace: parsed they are the same. Resolving costs four times as much.
+        return known.parsed if parsed == known.parsed else parsed
 
 
 def _known(subject: str, schema: Schema) -> _Known:
