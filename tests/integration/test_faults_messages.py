@@ -100,6 +100,19 @@ def test_a_refused_query_delays_the_send(it: Subject, namespace: str) -> None:
         assert {(each["limit"], each["reason_code"]) for each in told} == {("throttled", 429)}
 
 
+def test_held_messages_come_in_order_when_they_come(it: Subject) -> None:
+    """Over a new login, too."""
+    online = len(it.told("session.online"))
+    it.faults(hold_delivery=True)
+    held = [it.stack.simulator.say(CONTACT, it.phone, f"held {number}") for number in range(5)]
+    it.control("kick", hard=True)
+    it.wait_told("session.online", online + 1)
+    assert [each for each in held if it.arrived(each)] == []
+    it.no_faults()
+    wait_until(lambda: all(it.arrived(each) for each in held), 30, "they are in the log")
+    assert [each["key"]["id"] for each in it.stack.messages(it.name) if each["key"]["id"] in set(held)] == held
+
+
 @pytest.mark.parametrize("fault", ["duplicate", "same_id_new_ciphertext"])
 def test_a_message_that_comes_twice_is_one_event(it: Subject, fault: str) -> None:
     it.faults(**{fault: 1})
