@@ -30,8 +30,9 @@ func (s *session) handle(evt any) (ok bool) {
 	if s.ended.Load() {
 		return false
 	}
-	s.handlerSince.Store(s.host.now().UnixMilli())
-	defer s.handlerSince.Store(0)
+	since := s.host.now()
+	s.handlerSince.Store(&since)
+	defer s.handlerSince.Store(nil)
 	switch evt := evt.(type) {
 	case *events.Message:
 		return s.message(evt)

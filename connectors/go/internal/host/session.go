@@ -44,8 +44,8 @@ type session struct {
 	ready        atomic.Bool // store and client are there
 	ended        atomic.Bool
 	online       atomic.Bool
-	offlineSync  atomic.Bool  // between OfflineSyncPreview and OfflineSyncCompleted
-	handlerSince atomic.Int64 // unix ms, 0: no handler of ours runs
+	offlineSync  atomic.Bool               // between OfflineSyncPreview and OfflineSyncCompleted
+	handlerSince atomic.Pointer[time.Time] // nil: no handler of ours runs; keeps the monotonic time, the clock may be set
 
 	mu       sync.Mutex
 	restored []signalstore.Item
@@ -257,8 +257,8 @@ func (s *session) watch(now time.Time) {
 	s.checkPulse()
 	limit := s.host.limits.handler
 	stuck := s.journal.openFor(now)
-	if since := s.handlerSince.Load(); since != 0 {
-		stuck = max(stuck, now.Sub(time.UnixMilli(since)))
+	if since := s.handlerSince.Load(); since != nil {
+		stuck = max(stuck, now.Sub(*since))
 	}
 	if stuck > limit {
 		s.log.Error("a handler is stuck", "for", stuck.String())
