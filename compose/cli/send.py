@@ -21,6 +21,8 @@ wharf send sales-1 +4915123456789 "Your order is on its way"
 wharf send sales-1 120363000000000001@g.us "Hello all" --wait
 
 wharf send sales-1 "+49 151 23456789" "Yes" --quote 3EB0A1B2C3 --id order-1001
+
+wharf send sales-1 120363000000000001@g.us "@4915123456789 all done" --mention +4915123456789
 """
 
 
@@ -43,8 +45,10 @@ def send(
         str | None, typer.Option("--quote-sender", help="Its author; needed in groups, else the chat itself.")
     ] = None,
     mention: Annotated[
-        list[str] | None, typer.Option("--mention", help="Somebody the text mentions; repeatable.")
+        list[str] | None,
+        typer.Option("--mention", help="Somebody the text mentions, as @ and the digits of the number; repeatable."),
     ] = None,
+    mention_all: Annotated[bool, typer.Option("--mention-all", help="Mention everybody in the group.")] = False,
     lane: Annotated[str, typer.Option("--lane", help="auto, reply or cold.")] = "auto",
     timeout: Timeout = 60.0,
     data: Data = None,
@@ -60,6 +64,8 @@ def send(
         raise APIError("api.validation", "--quote-sender goes with --quote", field="--quote-sender")
     if mention:
         context["mentions"] = [str(parse_recipient(who, "--mention")) for who in mention]
+    if mention_all:
+        context["mention_all"] = True
     content: dict[str, Any] = {"type": "text", "text": text, "context": context or None}
     record = command(command_id or str(uuid.uuid4()), instance, "send", to=str(recipient), content=content, lane=lane)
     cluster = Cluster(command_settings(data))

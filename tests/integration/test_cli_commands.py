@@ -163,7 +163,19 @@ def test_instances_are_added_listed_shown_and_removed(registrar: Wharf) -> None:
 
 # ------------------------------------------------------------------------------------------------- send
 def test_send_prints_its_id_and_produces_one_command(deployed: Wharf) -> None:
-    words = ["send", "plain-1", "+49 151 23456789", "Hello", "--id", "order-1", "--quote", "Q1", "--mention", "1@lid"]
+    words = [
+        "send",
+        "plain-1",
+        "+49 151 23456789",
+        "Hello @1",
+        "--id",
+        "order-1",
+        "--quote",
+        "Q1",
+        "--mention",
+        "1@lid",
+    ]
+    words.append("--mention-all")
     assert deployed.good(*words) == "order-1\n"
     (command,) = deployed.json("tail", "commands", "--instance", "plain-1", "--from", "beginning", "--no-follow")
     assert (command["to"], command["command_id"], command["type"]) == (
@@ -174,7 +186,7 @@ def test_send_prints_its_id_and_produces_one_command(deployed: Wharf) -> None:
     context = command["content"]["context"]
     assert context["quoted"]["key"]["id"] == "Q1"
     assert context["quoted"]["key"]["chat"] == "4915123456789@s.whatsapp.net"
-    assert context["mentions"] == ["1@lid"]
+    assert (context["mentions"], context["mention_all"]) == (["1@lid"], True)
 
 
 def test_send_wait_follows_to_the_final_result(deployed: Wharf) -> None:

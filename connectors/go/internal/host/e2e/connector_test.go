@@ -55,6 +55,7 @@ type connector struct {
 	unread uint32                      // Hello.max_unacked_nodes
 	watch  *hostpb.Supervision         // Hello.supervision
 	proxy  string                      // SessionSettings.proxy
+	typing time.Duration               // Hello.phone_code_ms
 	take   func(*hostpb.FromHost, int) // what is done with a message and its size
 
 	mu       sync.Mutex
@@ -117,7 +118,8 @@ func (c *connector) start() {
 	}
 	c.tell(&hostpb.ToHost{Body: &hostpb.ToHost_Hello{Hello: &hostpb.Hello{
 		ProtocolVersion: 1, CreditBytes: 1 << 20, AckTimeoutMs: 1500, HandlerLimitMs: 5000, MaxUnackedNodes: c.unread, Supervision: c.watch,
-		Simulator: &hostpb.Simulator{Address: info.WhatsAppAddress, RootPublicKey: root, TlsCaPem: info.TLSCAPEM},
+		PhoneCodeMs: uint32(c.typing.Milliseconds()),
+		Simulator:   &hostpb.Simulator{Address: info.WhatsAppAddress, RootPublicKey: root, TlsCaPem: info.TLSCAPEM},
 	}}})
 	go c.read(conn, cmd, gone, c.take)
 }
