@@ -6,10 +6,12 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from connectors.queue import BODY, MAX_BYTES, MAX_COMMANDS, SendQueue
+from connectors.queue import BODY, MAX_BYTES, MAX_COMMANDS, PROGRESS, SendQueue
 from connectors.sends import DAY_MS, FIRST_REVISION, Outgoing, Problem, State, Told
 
-CHATS = ("ann@lid", "bob@lid", "cid@lid")
+CHATS = ("ann@lid", "491511@s.whatsapp.net", "bob@lid")
+# Two addresses of one person; that they are is known from `started` on.
+ANN = CHATS[:2]
 
 
 def outgoing(offset: int, body: bytes) -> Outgoing:
@@ -27,6 +29,14 @@ def outgoing(offset: int, body: bytes) -> Outgoing:
         hold=hold == "hold",
         interval_ms=int(interval),
     )
+
+
+def addresses(chat: str) -> tuple[str, ...]:
+    return ANN if chat in ANN else (chat,)
+
+
+def same_person(one: str, other: str) -> bool:
+    return addresses(one) == addresses(other)
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -82,6 +92,9 @@ class QueueMachine(RuleBasedStateMachine):
             if command.state is State.QUEUED:
                 older = [other for other in self.queue if other.lane == command.lane and other.offset < command.offset]
                 assert not older, "overtakes an older command of its chat"
+                assert all(each.lane != command.lane for each in self.handed.values()), "two of one chat under way"
+                on_their_way = [each for each in self.queue if each.state is not State.QUEUED]
+                assert not any(same_person(each.lane, command.lane) for each in on_their_way), "overtakes"
             else:
                 assert not command.hold, "sends again what is to be held"
             self.handed[command.command_id] = command
@@ -94,7 +107,7 @@ class QueueMachine(RuleBasedStateMachine):
     def started(self, data: st.DataObject) -> None:
         command = self.some(data)
         if command.type == "send":
-            self.commit(self.queue.started(command.command_id, command.lane, (), self.now))
+            self.commit(self.queue.started(command.command_id, command.lane, addresses(command.lane), self.now))
             if command.offset not in self.wire[command.lane]:
                 self.wire[command.lane].append(command.offset)
 
@@ -175,6 +188,8 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def the_items_are_the_queue(self) -> None:
         restored = SendQueue.restore(self.items, outgoing)
+        bodies = {name.removeprefix(BODY) for name in self.items if name.startswith(BODY)}
+        assert {name.removeprefix(PROGRESS) for name in self.items if name.startswith(PROGRESS)} <= bodies
         assert {each.command_id: (each.state, each.revision, each.chat, each.started_at) for each in restored} == {
             each.command_id: (each.state, each.revision, each.chat, each.started_at) for each in self.queue
         }
