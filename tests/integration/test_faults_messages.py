@@ -132,10 +132,12 @@ def test_a_damaged_message_is_told_and_followed_up(it: Subject) -> None:
     assert good["follow_up_of"] == damaged["envelope"]["event_id"]
     assert good["key"] == damaged["key"]
     assert good["content"]["text"] == "damaged on the way"
-    row = wait_until(
-        lambda: row if (row := it.stack.shown(it.name))["undecryptable"] > total else {}, 10, "it is counted"
-    )
-    assert (row["undecryptable"], row["awaited"]) == (total + 1, 0)
+
+    def counted() -> bool:
+        row = it.stack.shown(it.name)
+        return (row["undecryptable"], row["awaited"]) == (total + 1, 0)
+
+    wait_until(counted, 10, "it is counted and nothing is awaited any more")
     assert 'wharf_undecryptable_total{reason="decrypt_failed"}' in it.metrics()
 
 
