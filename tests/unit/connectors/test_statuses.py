@@ -16,7 +16,7 @@ STEPS = st.lists(st.one_of(st.just(RESTART), st.tuples(st.sampled_from(["A", "B"
 
 @given(st.lists(FACTS, min_size=1))
 def test_a_state_never_falls_and_depends_on_the_facts_alone(facts: list[str]) -> None:
-    state = None
+    state: str | None = None
     for fact in facts:
         before, state = state, step(state, fact)
         assert before is None or RANKS[state] >= RANKS[before] or (before, state) == ("sending", "failed")
@@ -31,7 +31,8 @@ def test_a_state_never_falls_and_depends_on_the_facts_alone(facts: list[str]) ->
 def test_the_memory_behaves_as_the_model_over_restarts(steps: list[str | tuple[str, tuple[str, ...], str]]) -> None:
     """The model: one state per (message, user); without one, that of the message as a whole counts."""
     model: dict[tuple[str, str], str] = {}
-    ring, items = Statuses(), {}
+    ring = Statuses()
+    items: dict[str, bytes] = {}
     for each in steps:
         if isinstance(each, str):
             items |= ring.changes()
@@ -56,7 +57,8 @@ def test_a_user_is_found_under_either_address() -> None:
 
 
 def test_the_memory_is_bounded_and_keeps_the_newest() -> None:
-    ring, items = Statuses(), {}
+    ring = Statuses()
+    items: dict[str, bytes] = {}
     capacity = BLOCK_CELLS * BLOCKS
     for number in range(capacity * 2 + 5):
         ring.apply(f"M{number}", (), "server_ack", sent_at_ms=number * 1_000 + 1_000)
