@@ -211,6 +211,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // login makes one connection and waits for its outcome.
 func (s *session) login() loginEnd {
 	s.hangUp()
+	s.pulse.refused.Store(0)
 	result := make(chan loginEnd, 1)
 	s.mu.Lock()
 	s.link.result = result
