@@ -111,6 +111,19 @@ class QueueMachine(RuleBasedStateMachine):
             if command.offset not in self.wire[command.lane]:
                 self.wire[command.lane].append(command.offset)
 
+    @rule(chat=st.sampled_from(ANN), then=st.sampled_from(ANN))
+    def one_under_way_and_another_admitted(self, chat: str, then: str) -> None:
+        """The beginning of most trouble; chance alone comes to it too rarely."""
+        self.admit(chat, "send", False, None, 0)
+        self.hand_out()
+        for command in list(self.handed.values()):
+            if command.lane == chat and command.type == "send":
+                self.commit(self.queue.started(command.command_id, chat, ANN, self.now))
+                if command.offset not in self.wire[chat]:
+                    self.wire[chat].append(command.offset)
+        self.admit(then, "send", False, None, 0)
+        self.hand_out()
+
     @precondition(lambda self: self.handed)
     @rule(data=st.data(), outcome=st.sampled_from(("acked", "refused", "not_sent", "no_ack")))
     def finished(self, data: st.DataObject, outcome: str) -> None:
