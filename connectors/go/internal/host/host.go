@@ -106,7 +106,12 @@ func (h *Host) Run(ctx context.Context) error {
 	defer h.closeAll()
 	done := make(chan struct{})
 	failed := make(chan error, 2)
-	go func() { failed <- h.link.write(done, h.forget) }()
+	go func() {
+		// A connector that hung up may have said something before: how that ends is the reader's to tell.
+		if err := h.link.write(done, h.forget); !hungUp(err) {
+			failed <- err
+		}
+	}()
 	go func() { failed <- h.link.read(h.take) }()
 	stats, watch := time.NewTicker(statsEvery), time.NewTicker(watchEvery)
 	defer stats.Stop()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"wharf/connectors/internal/hostpb"
@@ -141,6 +142,11 @@ func (l *link) write(done <-chan struct{}, gone func(*session)) error {
 		}
 		last = time.Now()
 	}
+}
+
+// hungUp tells whether a write failed because the other side is gone.
+func hungUp(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.ErrClosedPipe)
 }
 
 // round gives every session in the queue its turns until nothing is left or the credit is used up.
