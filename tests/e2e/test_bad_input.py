@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +81,7 @@ class Here:
         *,
         key: bytes | None = None,
         partition: int | None = None,
-        headers: list[tuple[str, bytes | None]] | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
         compressed: bool = False,
     ) -> tuple[int, int]:
         """Partition and offset of what now stands in `commands`; KafkaException when Kafka refuses it."""
@@ -92,7 +92,7 @@ class Here:
             value=value,
             key=self.instance.encode() if key is None else key,
             partition=self.partition if partition is None else partition,
-            headers=headers or [],
+            headers=list[tuple[str, str | bytes | None]](headers),
             on_delivery=lambda error, message: done.append((error, message)),
         )
         producer.flush(SECONDS)
@@ -127,9 +127,26 @@ class Here:
                 seen.record
             )
 
+    def all_events(self) -> list[Record]:
+        self.look()
+        return self.events
+
+    def all_results(self) -> list[Record]:
+        self.look()
+        return self.results
+
+    def all_letters(self) -> list[Record]:
+        self.look()
+        return self.letters
+
     def finals(self, key: tuple[str, str]) -> list[Record]:
         self.look()
         return [r for r in self.results if (r["instance_id"], r["command_id"]) == key and r["final"]]
+
+    def finals_if(self, key: tuple[str, str], count: int) -> list[Record]:
+        """None unless there are so many."""
+        found = self.finals(key)
+        return found if len(found) == count else []
 
     def letters_of(self, where: tuple[int, int]) -> list[Record]:
         self.look()
@@ -145,7 +162,7 @@ class Here:
         [final] = wait_until(lambda: self.finals(key), SECONDS, "a good command afterwards")
         assert (final["state"], final["error"]) == ("sent", None)
         [event] = wait_until(
-            lambda: self.look() or [e for e in self.events if e["key"]["id"] == final["message_id"]],
+            lambda: [e for e in self.all_events() if e["key"]["id"] == final["message_id"]],
             SECONDS,
             "its event",
         )
@@ -281,7 +298,7 @@ def test_an_unknown_instance_is_rejected_once_it_could_have_come(here: Here) -> 
     nobody = here.neighbour("nobody")
     key = here.put_avro(here.command(instance_id=nobody), key=nobody.encode())
     wait_until(
-        lambda: here.look() or [r for r in here.results if r["command_id"] == key[1] and r["state"] == "delayed"],
+        lambda: [r for r in here.all_results() if r["command_id"] == key[1] and r["state"] == "delayed"],
         SECONDS,
         "it waits for the instance",
     )
@@ -370,7 +387,7 @@ def test_a_duplicate_id_is_one_message_and_one_result(here: Here) -> None:
     here.put_command(record)
     here.put_avro(record)
     here.goes_on()
-    told = wait_until(lambda: len(f := here.finals(key)) == 3 and f, SECONDS, "the stored result again, twice")
+    told = wait_until(lambda: here.finals_if(key, 3), SECONDS, "the stored result again, twice")
     assert len({r["result_id"] for r in told}) == 1
     assert told[0] == told[1] == told[2]
     assert here.received().count(record["content"]["text"]) == 1
@@ -394,7 +411,7 @@ def test_a_duplicate_id_with_another_body_is_refused_and_the_first_is_not_touche
     other = {**record, "content": {"type": "text", "text": "another body"}}
     here.put_command(other)
     here.goes_on()
-    first, second = wait_until(lambda: len(f := here.finals(key)) == 2 and f, SECONDS, "the refusal")
+    first, second = wait_until(lambda: here.finals_if(key, 2), SECONDS, "the refusal")
     assert (first["state"], first["result_id"]) == ("sent", ids.result_id(*key))
     problem = second["error"]
     assert (second["state"], problem["code"], problem["field"]) == (
@@ -406,7 +423,7 @@ def test_a_duplicate_id_with_another_body_is_refused_and_the_first_is_not_touche
     assert "another body" not in here.received()
     here.put_command(record)
     here.goes_on()
-    third = wait_until(lambda: len(f := here.finals(key)) == 3 and f, SECONDS, "the first one's result")[2]
+    third = wait_until(lambda: here.finals_if(key, 3), SECONDS, "the first one's result")[2]
     assert third == first
 
 
@@ -494,7 +511,7 @@ def test_garbage_where_only_the_limiter_writes_does_not_stop_the_connector(here:
         producer.produce(topic, key=key, value=value, partition=here.partition)
     producer.flush(SECONDS)
     wait_until(
-        lambda: here.look() or len([x for x in here.letters[before:] if x["process"] == "connector"]) == 3,
+        lambda: len([x for x in here.all_letters()[before:] if x["process"] == "connector"]) == 3,
         SECONDS,
         "three dead letters of the connector",
     )

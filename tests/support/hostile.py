@@ -222,7 +222,7 @@ def fill(rng: random.Random, message: Message, depth: int = 0) -> Message:
         if field.containing_oneof is not None and rng.random() < 0.7:
             continue
         if field.type == FieldDescriptor.TYPE_MESSAGE:
-            if field.message_type.GetOptions().map_entry:
+            if field.message_type is not None and field.message_type.GetOptions().map_entry:
                 continue
             target = getattr(message, field.name)
             fill(rng, target.add() if field.is_repeated else target, depth + 1)
@@ -235,7 +235,7 @@ def fill(rng: random.Random, message: Message, depth: int = 0) -> Message:
     return message
 
 
-def _scalar(rng: random.Random, field: FieldDescriptor) -> Any:
+def _scalar(rng: random.Random, field: Any) -> Any:
     kind = field.cpp_type
     match kind:
         case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
