@@ -97,6 +97,8 @@ class HostProcess:
         except (FrameError, DecodeError) as broken:
             reason = f"protocol error: {broken}"
             get_logger(__name__).error("host_protocol_error", pid=self.pid, error=broken)
+            # Whoever breaks the protocol need not go when its socket ends.
+            os.kill(self.pid, signal.SIGKILL)
         except OSError as gone:
             reason = gone.strerror or str(gone)
         with self._wanted:

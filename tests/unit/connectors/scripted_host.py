@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import threading
 
 from connectors.drivers.whatsmeow import host_pb2 as pb
 from connectors.drivers.whatsmeow.framing import FrameReader, frame
@@ -33,6 +34,12 @@ while data := link.recv(65536):
         elif kind == "send":
             if message.send.command_id == "die":
                 os._exit(7)
+            if message.send.command_id == "babble and stay":
+                link.sendall(b"\xff\xff\xff\xff")
+                threading.Event().wait()
+            if message.send.command_id == "no message":
+                link.sendall(frame(b"\xff\xff"))
+                threading.Event().wait()
             if message.send.command_id == "babble":
                 link.sendall(b"\xff\xff\xff\xff")
                 sys.exit(0)

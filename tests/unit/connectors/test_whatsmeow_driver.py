@@ -89,7 +89,7 @@ def test_a_session_is_restored_and_entries_come_in_order(host: Watched) -> None:
     host.until(lambda: Closed(1, "requested", True) in host.seen)
 
 
-@pytest.mark.parametrize("how", ["die", "babble"])
+@pytest.mark.parametrize("how", ["die", "babble", "babble and stay", "no message"])
 def test_a_host_that_ends_takes_its_sessions_and_starts_again(host: Watched, how: str) -> None:
     host.open(1)
     host.open(2)
