@@ -11,7 +11,7 @@
 //	p/<block>     32 one-time prekeys                        i/<address>   identity of a peer's device
 //	s/<address>   Signal session                             k/<g>/<addr>  sender key of a group member
 //	ak/ av/ am/   app state keys, versions, mutation MACs    n/<jid>       names of a contact
-//	cs/<jid>      chat settings                              m/…           message secret
+//	cs/<jid>      chat settings                              m/<digest>    message secret
 //	t/<jid>       privacy token                              nc            NCT salt
 //	l/<lid>       phone number of a LID                      o/<chat>/<id> plaintext kept for retry receipts
 //	et/<jid>      disappearing timer of a chat               pw/<jid>      contact whose presence is followed

@@ -2,6 +2,8 @@ package signalstore
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -18,8 +20,10 @@ const (
 	itemNCTSalt  = "nc"
 )
 
+// secretName is a digest: a busy session keeps thousands, and nobody reads the names.
 func secretName(chat, sender types.JID, id types.MessageID) string {
-	return prefixSecret + chat.ToNonAD().String() + "/" + sender.ToNonAD().String() + "/" + id
+	sum := sha256.Sum256([]byte(chat.ToNonAD().String() + "/" + sender.ToNonAD().String() + "/" + id))
+	return prefixSecret + base64.RawURLEncoding.EncodeToString(sum[:15])
 }
 
 // PutMessageSecrets keeps many secrets.
