@@ -134,13 +134,20 @@ def report(
 
 
 def flood(rig: Rig, watch: Watch, sessions: int, messages: int, prefix: str, rate_per_s: float = 0.0) -> Flood:
-    """Each contact writes to its session; over when every message was seen committed."""
+    """Each contact writes to its session; over when every message was seen committed.
+
+    With a rate the contacts take turns: in step, all of them would write at the same moment and then none.
+    """
     watch.restart()
     total = sessions * messages
     counters = _counters(rig)
     before, began = rig.usage(*PROCESSES), time.time()
+    period_s = 1 / rate_per_s if rate_per_s else 0.0
     for number in range(sessions):
-        rig.simulator.flood(contact_of(number), phone_of(number), messages, f"{prefix}-{number}-", rate_per_s)
+        turn_s = (period_s * number / sessions - (time.time() - began)) % period_s if period_s else 0.0
+        rig.simulator.flood(
+            contact_of(number), phone_of(number), messages, f"{prefix}-{number}-", rate_per_s, round(turn_s * 1000)
+        )
     watch.wait({EVENT: total}, SILENCE_S, rig.tell)
     usage = rig.usage(*PROCESSES).since(before)
     after = _counters(rig)

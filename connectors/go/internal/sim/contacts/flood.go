@@ -13,7 +13,8 @@ type Flood struct {
 	To     types.JID
 	Count  int
 	Prefix string
-	PerSec float64 // 0: as fast as acks come
+	PerSec float64       // 0: as fast as acks come
+	After  time.Duration // before the first, so that contacts need not write in step
 }
 
 // IDs are the message ids of a flood, known before it starts.
@@ -27,15 +28,16 @@ func (f Flood) IDs() []string {
 
 // Flood sends texts one after another. It returns when all were accepted, with the number that was not.
 func (c *Contact) Flood(ctx context.Context, f Flood) (failed int) {
-	start := time.Now()
+	start := time.Now().Add(f.After)
 	for i, id := range f.IDs() {
+		due := start
 		if f.PerSec > 0 {
-			due := start.Add(time.Duration(float64(i) / f.PerSec * float64(time.Second)))
-			select {
-			case <-time.After(time.Until(due)):
-			case <-ctx.Done():
-				return failed + f.Count - i
-			}
+			due = start.Add(time.Duration(float64(i) / f.PerSec * float64(time.Second)))
+		}
+		select {
+		case <-time.After(time.Until(due)):
+		case <-ctx.Done():
+			return failed + f.Count - i
 		}
 		message, err := Text("text of "+id, Around{})
 		if err == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"go.mau.fi/whatsmeow"
 	"go.mau.fi/whatsmeow/proto/waE2E"
@@ -146,6 +147,7 @@ func (p Parts) flood(r *http.Request) (any, error) {
 		Count  int     `json:"count"`
 		Prefix string  `json:"prefix"`
 		PerSec float64 `json:"rate_per_s"`
+		After  int64   `json:"after_ms"`
 		Wait   bool    `json:"wait"`
 	}
 	if err := body(r, &in); err != nil {
@@ -155,13 +157,13 @@ func (p Parts) flood(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.Count < 1 || in.Count > maxFlood || in.PerSec < 0 {
-		return nil, invalid(fmt.Sprintf("count must be 1 to %d and rate_per_s must not be negative", maxFlood))
+	if in.Count < 1 || in.Count > maxFlood || in.PerSec < 0 || in.After < 0 {
+		return nil, invalid(fmt.Sprintf("count must be 1 to %d and rate_per_s and after_ms must not be negative", maxFlood))
 	}
 	if in.Prefix == "" {
 		return nil, invalid("prefix is missing: ids are the prefix and a six-digit number")
 	}
-	f := contacts.Flood{To: to, Count: in.Count, Prefix: in.Prefix, PerSec: in.PerSec}
+	f := contacts.Flood{To: to, Count: in.Count, Prefix: in.Prefix, PerSec: in.PerSec, After: time.Duration(in.After) * time.Millisecond}
 	if in.Wait {
 		return map[string]any{"ids": f.IDs(), "failed": c.Flood(r.Context(), f)}, nil
 	}
