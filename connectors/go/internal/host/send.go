@@ -192,6 +192,7 @@ func (q *sender) first(c *hostpb.Send) outcome {
 	ctx, done := s.store.SendScope(ctx)
 	resp, err := s.client.Load().SendMessage(ctx, to, message, whatsmeow.SendRequestExtra{ID: c.MessageId, Timeout: -1})
 	done()
+	s.recent.Load().forget()
 	return q.judge(cur, resp, causeOf(ctx, err))
 }
 

@@ -37,6 +37,7 @@ type session struct {
 	gate    atomic.Pointer[gate]
 	store   *signalstore.Store
 	client  atomic.Pointer[whatsmeow.Client]
+	recent  atomic.Pointer[recent] // of that client
 
 	ctx    context.Context // ends with the session
 	cancel context.CancelFunc
@@ -141,10 +142,15 @@ func (s *session) newClient() *whatsmeow.Client {
 	c.SetPreLoginHTTPClient(transports.socket)
 	c.SetMediaHTTPClient(transports.media)
 	c.AddEventHandlerWithSuccessStatus(s.handle)
-	if err := s.guardNodes(c); err != nil {
+	sent, err := recentOf(c)
+	if err == nil {
+		err = s.guardNodes(c)
+	}
+	if err != nil {
 		s.log.Error("no session without a guard", "error", err)
 		s.teardown("unguarded", false)
 	}
+	s.recent.Store(sent)
 	s.client.Store(c)
 	return c
 }

@@ -89,8 +89,18 @@ func TestAging(t *testing.T) {
 	if err := s.ForgetOutgoingEvent(alt, "M29"); err != nil {
 		t.Fatal(err)
 	}
+	if format, _, _ := s.GetOutgoingEvent(ctx, chat, types.EmptyJID, "M29"); format != "wa" {
+		t.Error("another device cannot ask for it any more")
+	}
+	now = now.Add(retryGrace)
+	if err := s.ForgetOutgoingEvent(chat, "M28"); err != nil {
+		t.Fatal(err)
+	}
 	if format, _, _ := s.GetOutgoingEvent(ctx, chat, types.EmptyJID, "M29"); format != "" {
-		t.Error("a forgotten one is kept")
+		t.Error("a received one is kept after its time")
+	}
+	if format, _, _ := s.GetOutgoingEvent(ctx, chat, types.EmptyJID, "M28"); format != "wa" {
+		t.Error("one went before its time")
 	}
 	now = now.Add(8 * 24 * time.Hour)
 	if err := s.DeleteOldOutgoingEvents(ctx); err != nil {

@@ -45,7 +45,7 @@ type Options struct {
 	Mapping func(lid, pn types.JID)
 	// WithoutRatchetLock switches the ratchet lock off; for mutation tests only.
 	WithoutRatchetLock bool
-	// Retries bounds the plaintexts kept for retry receipts, Secrets the message secrets (0: 256 and 5,000).
+	// Retries bounds the plaintexts kept for retry receipts, Secrets the message secrets (0: 256 and 2,000).
 	Retries, Secrets int
 }
 
@@ -64,6 +64,7 @@ type Store struct {
 	secrets  aging
 	timers   aging
 	watched  aging
+	received []received    // oldest first; not kept over a restart: then age and number decide
 	fresh    *store.Device // keys of a device that is not paired yet
 	self     []types.JID   // addresses of the paired account, derived from the device
 }
@@ -83,7 +84,7 @@ func New(items []Item, opts Options) (*Store, error) {
 		opts.Retries = 256
 	}
 	if opts.Secrets == 0 {
-		opts.Secrets = 5000
+		opts.Secrets = 2000
 	}
 	s := &Store{
 		opts:     opts,
@@ -177,7 +178,7 @@ func (s *Store) Clear() error {
 			return err
 		}
 	}
-	s.fresh, s.self = nil, nil
+	s.fresh, s.self, s.received = nil, nil, nil
 	clear(s.lidOf)
 	clear(s.migrated)
 	s.uploaded, s.retries.count, s.secrets.count = 0, 0, 0
