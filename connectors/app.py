@@ -77,7 +77,7 @@ def run(settings: Settings) -> int:
     reader = StateReader(
         KafkaClients(settings.kafka, f"wharf-state-{slot}"), f"{settings.kafka.prefix}sessions", lambda: loop.wakeup()
     )
-    overview = Overview(metrics)
+    overview = Overview(metrics, slot)
     processor = ConnectorProcessor(
         driver=driver,
         codec=codec,
@@ -104,7 +104,7 @@ def run(settings: Settings) -> int:
     driver.on_delivery(loop.wakeup)
 
     health = ConnectorHealth(COMPONENT, metrics, host=telemetry.host, port=telemetry.port)
-    health.watch(overview)
+    health.watch(overview, loop.roles)
     health.add_check("kafka", loop.health)
     health.add_check("registry", lambda: Check(trouble[0] is None, trouble[0] or "answers"))
     health.add_check("host", lambda: Check(driver.health().healthy, driver.health().detail))

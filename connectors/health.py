@@ -1,13 +1,15 @@
-"""Health of the connector: the common checks, and how each instance stands, as the loop's thread last published it."""
+"""Health of the connector: the common checks, what it is to each partition, and how each instance stands, as the loop's
+thread last published it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from connectors import advice
 from connectors.advice import Advice
 from connectors.session import Phase, Session
+from core.kafka.roles import PartitionRole
 from core.telemetry.health import HealthServer
 from core.telemetry.metrics import QUEUED_COMMANDS, SESSIONS, Metrics
 
@@ -32,12 +34,13 @@ _STATES = (
 class Overview:
     """Made in the loop's thread, swapped in whole, read in the health server's."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, slot: str) -> None:
         self._metrics = metrics
+        self._slot = slot
         self.instances: list[dict[str, object]] = []
 
     def update(self, sessions: Iterable[Session], now_ms: int) -> None:
-        self._publish([_row(session, now_ms) for session in sessions])
+        self._publish([{**_row(session, now_ms), "slot": self._slot} for session in sessions])
 
     def lost(self, sessions: Iterable[Session]) -> None:
         """These were torn down because nothing could be committed; shown so until the next turn, however late it is."""
@@ -75,6 +78,7 @@ def _row(session: Session, now_ms: int) -> dict[str, object]:
         "until_ms": status.until_ms or (status.limit[1] if status.limit else None),
         "undecryptable": session.undecrypted.total,
         "awaited": len(session.undecrypted),
+        "partition": session.partition,
         "epoch": session.epoch,
     }
 
@@ -94,11 +98,13 @@ def _trouble(session: Session, now_ms: int) -> Advice:
 
 
 class ConnectorHealth(HealthServer):
-    """/healthz with `instances`."""
+    """/healthz with `partitions` and `instances`."""
 
-    def watch(self, overview: Overview) -> None:
+    def watch(self, overview: Overview, roles: Callable[[], Iterable[PartitionRole]]) -> None:
         self._overview = overview
+        self._roles = roles
 
     def report(self) -> tuple[bool, dict[str, object]]:
         healthy, body = super().report()
-        return healthy, {**body, "instances": self._overview.instances}
+        partitions = [role.row() for role in self._roles()]
+        return healthy, {**body, "partitions": partitions, "instances": self._overview.instances}

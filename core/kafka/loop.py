@@ -26,6 +26,7 @@ from core.kafka.fetch import Fetcher
 from core.kafka.holdings import Holdings, Payload
 from core.kafka.membership import Membership
 from core.kafka.processor import Batch, Processor
+from core.kafka.roles import PartitionRole, Roles
 from core.kafka.takeover import Group, TakeOver
 from core.kafka.topic_admin import copartitioned
 from core.kafka.transaction import Aborted, Away, Left, Transactions, raise_if_fatal
@@ -57,7 +58,7 @@ class Pace:
     retry: float = 0.02
     takeover_slice: float = 0.1
     takeover_retry: float = 0.5
-    lag: float = 5.0
+    lag: float = 1.0
     batch: int = 5000
     batch_bytes: int = 16 << 20
 
@@ -101,6 +102,7 @@ class TransactionLoop:
             slot=slot,
             incarnation=self._incarnation,
         )
+        self._roles = Roles(processor.name, processor.input_topic, self._metrics)
         self._takeovers: list[TakeOver] = []
         self._inflight: Batch = {}
         self._wakeup = Wakeup()
@@ -144,6 +146,10 @@ class TransactionLoop:
         if len(self._holdings) and late:
             return Check(False, late)
         return Check(True, f"{len(self._holdings)} partitions owned")
+
+    def roles(self) -> tuple[PartitionRole, ...]:
+        """What this process is to each partition."""
+        return self._roles.rows
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -208,7 +214,7 @@ class TransactionLoop:
                 self._give_up_if_away()
         if now >= self._next_lag:
             self._next_lag = now + self._pace.lag
-            self._measure_lag()
+            self._publish_roles()
         if not self._takeovers:
             self._rest(busy)
 
@@ -315,6 +321,7 @@ class TransactionLoop:
                 clock=self._clock,
             )
             self._takeovers.append(job)
+            self._publish_roles()
 
     def _advance_takeover(self) -> None:
         """One slice of the first take-over; when all is restored, the claim."""
@@ -356,7 +363,7 @@ class TransactionLoop:
             self._processor.owned(partition, dict(restored.positions))
         took = self._clock.monotonic() - job.started
         self._metrics.histogram(names.TAKEOVER_SECONDS).labels(self._processor.name).observe(took)
-        self._count_owned()
+        self._publish_roles()
         self._log.info("claimed", partitions=sorted(job.partitions), seconds=round(took, 3))
 
     def _cancel_takeovers(self, partitions: set[int]) -> None:
@@ -367,6 +374,7 @@ class TransactionLoop:
             if not job.partitions:
                 job.close()
                 self._takeovers.remove(job)
+        self._publish_roles()
 
     # --- the group changes (called by Membership) --------------------------------------------------------------------
 
@@ -414,7 +422,7 @@ class TransactionLoop:
     def _forget(self, partition: int) -> None:
         self._holdings.remove(partition)
         self._fetcher.remove(partition)
-        self._count_owned()
+        self._publish_roles()
 
     def _give_up_if_away(self) -> None:
         """Too long without a commit: everything is torn down and taken over again from what is committed."""
@@ -438,15 +446,9 @@ class TransactionLoop:
                 self._processor.lost(partition)
         self._takeovers.clear()
 
-    def _count_owned(self) -> None:
-        self._metrics.gauge(names.OWNED_PARTITIONS).labels(self._processor.name).set(len(self._holdings))
-
-    def _measure_lag(self) -> None:
-        gauge = self._metrics.gauge(names.LAG)
-        for (topic, partition), position in self._holdings.all_positions().items():
-            end = self._fetcher.end((topic, partition))
-            if end is not None:
-                gauge.labels(self._processor.name, topic, str(partition)).set(max(0, end - position))
+    def _publish_roles(self) -> None:
+        taking_over = [partition for job in self._takeovers for partition in job.partitions]
+        self._roles.publish(self._holdings, taking_over, self._fetcher.end)
 
 
 def _is_marked(state_topic: str | None, topics: Mapping[str, Topic]) -> bool:

@@ -149,7 +149,7 @@ class Rig:
             metrics=Metrics(),
             jitter=lambda: 0.5,
             wakeup=lambda: None,
-            overview=Overview(Metrics()),
+            overview=Overview(Metrics(), "connector-1"),
             faults=ConnectorFaults(),
             simulator_enabled=True,
         )

@@ -115,7 +115,7 @@ def test_a_first_take_over_opens_at_once() -> None:
 
 
 def test_what_was_torn_down_is_shown_offline_until_the_next_turn(online: Rig) -> None:
-    overview = Overview(Metrics())
+    overview = Overview(Metrics(), "connector-1")
     sessions = list(online.processor.sessions())
     overview.update(sessions, online.clock.now_ms())
     assert [row["state"] for row in overview.instances] == ["online"]
