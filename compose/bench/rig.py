@@ -31,6 +31,8 @@ from core.settings import PREFIX, env_name
 
 CONNECTOR, LIMITER, HOST = "connector", "limiter", "wharf-host"
 KAFKA, SIMULATOR, BENCH = "kafka", "simulator", "bench"
+# What is measured by the name of its processor; the stack names its processes by slot.
+_COMPONENTS = {CONNECTOR: "connector-1"}
 _POLL_S = 0.02
 _CALL_S = 10.0
 T = TypeVar("T")
@@ -101,10 +103,13 @@ class Rig:
     def watch(self, *topics: str) -> Watch:
         return Watch(self.clients, topics)
 
+    def component(self, name: str) -> ComponentState:
+        return self.stack.state.component(_COMPONENTS.get(name, name))
+
     def pid(self, name: str) -> int:
         if name == BENCH:
             return os.getpid()
-        found = processes.child(self.pid(CONNECTOR), HOST) if name == HOST else self.stack.state.component(name).pid
+        found = processes.child(self.pid(CONNECTOR), HOST) if name == HOST else self.component(name).pid
         if found is None:
             raise BenchError(f"{name} does not run")
         return found
@@ -122,7 +127,7 @@ class Rig:
 
     def metric(self, process: str, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
-        text = httpx.get(f"{self.stack.state.component(process).address}/metrics", timeout=_CALL_S).text
+        text = httpx.get(f"{self.component(process).address}/metrics", timeout=_CALL_S).text
         return sum(
             sample.value
             for family in text_string_to_metric_families(text)

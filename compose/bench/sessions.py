@@ -153,10 +153,8 @@ def cold_start(rig: Rig, count: int) -> Start:
     """kill -9 the connector (its host goes with it); its successor reads the committed state and opens every session."""
     with rig.watch("events.session") as watch:
         old = rig.pid(CONNECTOR)
-        rig.stack.kill(CONNECTOR)
-        rig.wait_until(
-            lambda: rig.stack.state.component(CONNECTOR).pid not in (None, old), SILENCE_S, "a new connector process"
-        )
+        rig.stack.kill(rig.component(CONNECTOR).name)
+        rig.wait_until(lambda: rig.component(CONNECTOR).pid not in (None, old), SILENCE_S, "a new connector process")
         began = processes.started_at(rig.pid(CONNECTOR))
         watch.wait({ONLINE: count}, SILENCE_S, rig.tell)
         spent = rig.usage(*MEMORY).cpu_s

@@ -36,18 +36,24 @@ def up(
     simulate: Annotated[
         int, typer.Option("--simulate", min=0, max=1000, help="Start a simulated WhatsApp and so many instances on it.")
     ] = 0,
+    connectors: Annotated[
+        int, typer.Option("--connectors", min=1, max=100, help="So many connectors share the instances.")
+    ] = 1,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once everything is ready.")] = False,
 ) -> None:
     """Start the local stack: Kafka, registry, registrar, limiter, connector."""
     settings = _settings(data)
     with _errors():
         if detach:
-            _tell_ready(lifecycle.start_detached(settings, simulate=simulate, on_change=_tell_change))
+            _tell_ready(
+                lifecycle.start_detached(settings, simulate=simulate, connectors=connectors, on_change=_tell_change)
+            )
             stdout().print("[dim]`wharf status` shows it, `wharf down` stops it[/]")
         else:
             lifecycle.run(
                 settings,
                 simulate=simulate,
+                connectors=connectors,
                 environ=os.environ,
                 on_change=_tell_change,
                 on_note=lambda note: stdout().print(f"[yellow]{note}[/]", soft_wrap=True),

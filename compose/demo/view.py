@@ -41,7 +41,7 @@ def where(report: dict[str, Any]) -> str:
     address = {part["name"]: part["address"] for part in report["components"]}
     return (
         f"[dim]Kafka {address['kafka']} (wharf tail events.message --data … or any client) · registry {address['registry']}\n"
-        f"metrics {address['connector']}/metrics · logs {report['data_dir']}/logs · the WhatsApp behind this is simulated\n"
+        f"metrics {address['connector-1']}/metrics · logs {report['data_dir']}/logs · the WhatsApp behind this is simulated\n"
         "Ctrl-C stops everything[/]"
     )
 

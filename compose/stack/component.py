@@ -46,14 +46,13 @@ class Component:
         return self.probe is None
 
 
-def check(components: Iterable[Component]) -> None:
-    """Every need names a component, and there is no circle."""
-    levels(components)
-
-
 def levels(components: Iterable[Component]) -> list[list[Component]]:
-    """The components in the order they may be started: each level needs only earlier ones."""
-    left = {component.name: component for component in components}
+    """The components in the order they may be started: each level needs only earlier ones, and every need is there."""
+    left: dict[str, Component] = {}
+    for component in components:
+        if component.name in left:
+            raise StackError(f"two components are named {component.name!r}; a slot must not have the name of another")
+        left[component.name] = component
     names = set(left)
     out: list[list[Component]] = []
     started: set[str] = set()

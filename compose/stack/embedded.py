@@ -24,11 +24,13 @@ class EmbeddedStack:
         data_dir: Path,
         *,
         simulate: int,
+        connectors: int = 1,
         env: Mapping[str, str] | None = None,
         on_change: Callable[[ComponentState], None] = lambda _part: None,
     ) -> None:
         self.files = StackFiles(data_dir.absolute())
         self._simulate = simulate
+        self._connectors = connectors
         self._env = dict(os.environ if env is None else env)
         self._on_change = on_change
         self._supervisor: LeashedProcess | None = None
@@ -36,7 +38,7 @@ class EmbeddedStack:
     def __enter__(self) -> EmbeddedStack:
         lifecycle.clear_for_start(self.files)
         self._supervisor = supervisor = LeashedProcess.start(
-            lifecycle.command(self.files.data_dir, self._simulate),
+            lifecycle.command(self.files.data_dir, self._simulate, self._connectors),
             log=LogFile(self.files.log("supervisor")),
             env=self._env,
             cwd=self.files.data_dir,

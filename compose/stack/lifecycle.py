@@ -23,13 +23,14 @@ READY_SECONDS = 120.0
 STOP_SECONDS = 12.0
 POLL_SECONDS = 0.1
 # What a stack keeps in its data directory; `wipe` removes these and nothing else.
-OWNED = ("kafka", "simulator", "limiter", "registrar", "connector", "registry", "logs", "stack", "keys.json")
+OWNED = ("kafka", "simulator", "limiter", "registrar", "registry", "logs", "stack", "keys.json")
 
 
 def run(
     settings: Settings,
     *,
     simulate: int,
+    connectors: int,
     environ: Mapping[str, str],
     on_change: Callable[[ComponentState], None],
     on_note: Callable[[str], None],
@@ -38,7 +39,13 @@ def run(
     """Run the stack in this process until SIGINT or SIGTERM."""
     files = StackFiles(settings.data_dir.absolute())
     with files.locked():
-        plan = table.plan(settings, simulate=simulate, remembered=files.remembered_ports(), rng=random.Random())
+        plan = table.plan(
+            settings,
+            simulate=simulate,
+            connectors=connectors,
+            remembered=files.remembered_ports(),
+            rng=random.Random(),
+        )
         files.remember_ports(dict(plan.ports))
         for note in plan.notes:
             on_note(note)
@@ -74,18 +81,21 @@ async def until_signalled(supervisor: Supervisor) -> None:
     await supervisor.run(stop)
 
 
-def command(data_dir: Path, simulate: int) -> list[str]:
+def command(data_dir: Path, simulate: int, connectors: int) -> list[str]:
     """The command line of a supervisor in a process of its own."""
-    return [sys.executable, "-m", "compose.cli", "up", "--data", str(data_dir), "--simulate", str(simulate)]
+    counts = ("--simulate", str(simulate), "--connectors", str(connectors))
+    return [sys.executable, "-m", "compose.cli", "up", "--data", str(data_dir), *counts]
 
 
-def start_detached(settings: Settings, *, simulate: int, on_change: Callable[[ComponentState], None]) -> StackState:
+def start_detached(
+    settings: Settings, *, simulate: int, connectors: int, on_change: Callable[[ComponentState], None]
+) -> StackState:
     """Start a supervisor that outlives this process and wait until its stack is ready."""
     files = StackFiles(settings.data_dir.absolute())
     clear_for_start(files)
     with files.log("supervisor").open("ab") as log:
         supervisor = subprocess.Popen(
-            command(files.data_dir, simulate),
+            command(files.data_dir, simulate, connectors),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +20,6 @@ from compose.toolchain.java import find_java
 from core.settings import Settings, env_name
 
 LOOPBACK = "127.0.0.1"
-# Components that are wharf's own processes: a telemetry port each, the settings by environment.
-PROCESSES = ("registrar", "limiter", "connector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,16 @@ def _holder(port: int) -> str:
     return ports.holder(port) or "a process of another user"
 
 
-def plan(settings: Settings, *, simulate: int, remembered: Mapping[str, int], rng: random.Random) -> Plan:
+def slots(first: str, count: int) -> list[str]:
+    """So many slots, counted on from that one: `berlin`, `berlin-2`, or `connector-4`, `connector-5`."""
+    numbered = re.fullmatch(r"(.+)-([1-9][0-9]*)", first)
+    stem, number = (numbered[1], int(numbered[2])) if numbered else (first, 1)
+    return [first, *(f"{stem}-{number + more}" for more in range(1, count))]
+
+
+def plan(
+    settings: Settings, *, simulate: int, connectors: int, remembered: Mapping[str, int], rng: random.Random
+) -> Plan:
     """The table for these settings; `simulate` instances that pair by themselves with the simulator."""
     chooser = PortChooser(remembered, rng)
     data = settings.data_dir.absolute()
@@ -86,11 +94,13 @@ def plan(settings: Settings, *, simulate: int, remembered: Mapping[str, int], rn
     rows += [
         _process("registrar", "streams.registrar", needs, chooser, env),
         _process("limiter", "streams.limiter", needs, chooser, env),
-        _process("connector", "connectors", (*needs, "simulator") if simulated else needs, chooser, env),
     ]
+    names = slots(settings.connector.slot, connectors)
+    behind = (*needs, "simulator") if simulated else needs
+    rows += [_process(name, "connectors", behind, chooser, {**env, env_name("connector.slot"): name}) for name in names]
     if simulate > 0:
         command = (sys.executable, "-m", "compose.demo.phones", "--instances", str(simulate))
-        rows.append(_with_telemetry("phones", command, PROCESSES, chooser, env))
+        rows.append(_with_telemetry("phones", command, ("registrar", "limiter", *names), chooser, env))
     return Plan(tuple(rows), env, chooser.chosen, tuple(chooser.notes))
 
 

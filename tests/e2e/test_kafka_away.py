@@ -19,7 +19,7 @@ from tests.support.stack import LiveStack, Paired, running_stack
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
-OURS = ("registrar", "limiter", "connector")
+OURS = ("registrar", "limiter", "connector-1")
 AWAY_S = 5.0
 # Well above what the machine's load makes of a second or two.
 BACK_S = 90.0

@@ -69,13 +69,13 @@ def _component(name: str) -> Callable[[LiveStack], None]:
 
 def _session_host(stack: LiveStack) -> None:
     """A child of the connector, which starts it again."""
-    url = stack.embedded.state.component("connector").health_url
+    url = stack.embedded.state.component("connector-1").health_url
     detail = httpx.get(url).json()["checks"]["host"]["detail"]
     os.kill(int(detail.split("pid ")[1].split(",")[0]), signal.SIGKILL)
 
 
 KILLS = {
-    "connector": _component("connector"),
+    "connector": _component("connector-1"),
     "session host": _session_host,
     "limiter": _component("limiter"),
     "registrar": _component("registrar"),
@@ -111,7 +111,7 @@ def test_nothing_lost_nothing_doubled_when_all_die_at_once(stack: LiveStack, peo
     load.incoming, load.outgoing = len(before.events_in), len(before.received)
     load.start_round(0)
     load.wait_in_flight()
-    names = ["connector", "limiter", "registrar"]
+    names = ["connector-1", "limiter", "registrar"]
     restarts = {name: stack.embedded.state.component(name).restarts for name in names}
     for name in names:
         stack.kill(name)

@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 
 READY_SECONDS = 90
 GONE_SECONDS = 10
-NAMES = ["kafka", "topics", "registry", "schemas", "registrar", "limiter", "connector"]
+NAMES = ["kafka", "topics", "registry", "schemas", "registrar", "limiter", "connector-1"]
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -147,7 +147,7 @@ def test_nothing_of_the_real_stack_survives_a_killed_supervisor_and_it_starts_ag
 
 def test_each_part_that_is_killed_comes_back(wharf: Wharf) -> None:
     wharf.run("up", "--detach")
-    for name in ("connector", "limiter", "registrar", "registry", "kafka"):
+    for name in ("connector-1", "limiter", "registrar", "registry", "kafka"):
         state = wharf.until_ready()
         before = state.component(name)
         assert before.pid

@@ -29,7 +29,7 @@ from tests.support.away import Traffic, Watch, health, paused, wait_healthy
 from tests.support.stack import LiveStack, running_stack
 from tests.support.waiting import wait_until
 
-OURS = ("registrar", "limiter", "connector")
+OURS = ("registrar", "limiter", "connector-1")
 ALL = (*OURS, "registry")
 INSTANCES = 8
 # design.md, invariant 5; the rest is what this machine's load makes of it.
@@ -83,7 +83,7 @@ def test_kafka_stands_still(tmp_path: Path, seconds: int, period: float) -> None
                     report = status.collect(own.embedded.files, own.settings)
                     assert {part["name"] for part in report["components"] if not part["healthy"]} == {"kafka", *ALL}
                     assert {row["state"] for row in report["instances"]} <= {"offline"}
-                    log_lines = _log_lines(own, "connector")
+                    log_lines = _log_lines(own, "connector-1")
                 back = watch.now()
                 wait_healthy(own, ALL, BACK_S)
                 healthy = watch.now()

@@ -207,7 +207,7 @@ class Watch:
 
 def memory_pids(stack: LiveStack) -> dict[str, int]:
     """The connector's process and its host's, those that are there now."""
-    connector = stack.embedded.state.component("connector").pid
+    connector = stack.embedded.state.component("connector-1").pid
     if connector is None:
         return {}
     hosts = [child for child in _children(connector) if "wharf-host" in _command(child)]

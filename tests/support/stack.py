@@ -127,10 +127,10 @@ class LiveStack:
 
 
 @contextlib.contextmanager
-def running_stack(data_dir: Path, env: dict[str, str]) -> Iterator[LiveStack]:
+def running_stack(data_dir: Path, env: dict[str, str], connectors: int = 1) -> Iterator[LiveStack]:
     """`env` is the whole environment of its processes."""
     switches = {"WHARF_SIMULATOR__ENABLED": "true", "WHARF_ALLOW_FAULTS": "1"}
-    embedded = EmbeddedStack(data_dir, simulate=0, env={**own_ports(), **env, **switches})
+    embedded = EmbeddedStack(data_dir, simulate=0, connectors=connectors, env={**own_ports(), **env, **switches})
     with embedded, Simulator(embedded.settings.simulator.control_url) as simulator:
         yield LiveStack(embedded, simulator)
 

@@ -18,7 +18,7 @@ from compose.stack.probes import Health
 from compose.stack.restarts import HEALTHY_SECONDS, LONGEST_PAUSE, Restarts
 from compose.stack.state import ComponentState, StackFiles, StackState
 from compose.stack.supervisor import _is_of_a_trace
-from core.settings import KafkaSettings, RegistrySettings, Settings, SimulatorSettings
+from core.settings import ConnectorSettings, KafkaSettings, RegistrySettings, Settings, SimulatorSettings
 
 
 def test_the_first_restart_is_at_once_and_later_ones_wait_longer() -> None:
@@ -84,13 +84,13 @@ def test_a_usual_port_that_is_taken_is_replaced_and_noted(taken: int) -> None:
 
 def test_ports_of_the_last_time_are_kept_while_they_are_free(taken: int) -> None:
     free = ports.free_port(random.Random(2), {taken})
-    chooser = table.PortChooser({"limiter": free, "connector": taken}, random.Random(1))
+    chooser = table.PortChooser({"limiter": free, "connector-1": taken}, random.Random(1))
     assert chooser.choose("limiter") == free
-    assert chooser.choose("connector") != taken
+    assert chooser.choose("connector-1") != taken
 
 
-def plan(settings: Settings, simulate: int = 0) -> table.Plan:
-    return table.plan(settings, simulate=simulate, remembered={}, rng=random.Random(3))
+def plan(settings: Settings, simulate: int = 0, connectors: int = 1) -> table.Plan:
+    return table.plan(settings, simulate=simulate, connectors=connectors, remembered={}, rng=random.Random(3))
 
 
 def test_without_simulate_nothing_leads_to_the_simulator(tmp_path: Path) -> None:
@@ -114,7 +114,36 @@ def test_external_components_are_probed_and_not_started(tmp_path: Path) -> None:
         assert parts[name].external
         assert not parts[name].command
         assert parts[name].probe is not None
-    assert not parts["connector"].external
+    assert not parts["connector-1"].external
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "named"),
+    [
+        ("connector-1", 1, ["connector-1"]),
+        ("connector-1", 3, ["connector-1", "connector-2", "connector-3"]),
+        ("connector-9", 2, ["connector-9", "connector-10"]),
+        ("berlin", 3, ["berlin", "berlin-2", "berlin-3"]),
+        ("rack-b-2", 2, ["rack-b-2", "rack-b-3"]),
+        ("host-01", 2, ["host-01", "host-01-2"]),
+    ],
+)
+def test_slots_are_counted_on_from_the_one_that_is_set(first: str, count: int, named: list[str]) -> None:
+    assert table.slots(first, count) == named
+
+
+def test_every_connector_has_its_own_slot_and_is_named_by_it(tmp_path: Path) -> None:
+    parts = {part.name: part for part in plan(Settings(data_dir=tmp_path), simulate=1, connectors=3).components}
+    names = ["connector-1", "connector-2", "connector-3"]
+    assert [parts[name].env["WHARF_CONNECTOR__SLOT"] for name in names] == names
+    assert len({parts[name].ports[name] for name in names}) == 3
+    assert set(names) <= set(parts["phones"].needs)
+
+
+def test_a_slot_with_the_name_of_another_component_is_refused(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, connector=ConnectorSettings(slot="limiter"))
+    with pytest.raises(StackError, match="two components are named 'limiter'"):
+        levels(plan(settings).components)
 
 
 def test_an_address_elsewhere_needs_external(tmp_path: Path) -> None:
@@ -165,10 +194,10 @@ def test_wipe_removes_the_stacks_data_and_nothing_else(tmp_path: Path) -> None:
 
 def test_the_environment_of_one_start_is_given_once(tmp_path: Path) -> None:
     files = StackFiles(tmp_path)
-    files.put_next_env("connector", {"WHARF_TEST_FAULTS": "{}"})
+    files.put_next_env("connector-1", {"WHARF_TEST_FAULTS": "{}"})
     assert files.take_next_env("limiter") == {}
-    assert files.take_next_env("connector") == {"WHARF_TEST_FAULTS": "{}"}
-    assert files.take_next_env("connector") == {}
+    assert files.take_next_env("connector-1") == {"WHARF_TEST_FAULTS": "{}"}
+    assert files.take_next_env("connector-1") == {}
 
 
 def test_last_words_are_not_the_frames_of_a_trace() -> None:
