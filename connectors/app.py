@@ -11,14 +11,14 @@ import threading
 from types import FrameType
 
 from connectors.drivers.whatsmeow.driver import HostOptions, WhatsmeowDriver
-from connectors.faults import faults_from as connector_faults_from
+from connectors.faults import host_faults_from
 from connectors.health import ConnectorHealth, Overview
 from connectors.processor import ConnectorProcessor
 from connectors.state_reader import StateReader
 from core.clock import SystemClock
 from core.errors import DBError, Fenced, SettingsError
+from core.faults import faults_from
 from core.kafka.clients import KafkaClients
-from core.kafka.faults import faults_from as loop_faults_from
 from core.kafka.loop import TransactionLoop
 from core.security.keyring import Keyring
 from core.settings import Settings, load_settings
@@ -58,14 +58,14 @@ def run(settings: Settings) -> int:
     clock, metrics, stop = SystemClock(), Metrics(), threading.Event()
     metrics.gauge(BUILD_INFO).labels(COMPONENT, slot).set(1)
     trouble: list[str | None] = [None]
-    faults = connector_faults_from(os.environ)
+    faults, host_faults = faults_from(os.environ), host_faults_from(os.environ)
 
     keyring = Keyring.load(settings.keys_path, settings.keys.get_secret_value() if settings.keys else None)
     driver = WhatsmeowDriver(
         HostOptions(
             settings.connector.host_binary,
-            arguments=("--log-level", _HOST_LOG[telemetry.log_level], *faults.host_arguments),
-            crash_at=faults.host_crash_at,
+            arguments=("--log-level", _HOST_LOG[telemetry.log_level], *host_faults.arguments),
+            crash_at=host_faults.crash_at,
             verbose=telemetry.log_level == "debug",
             supervision=settings.connector.supervision,
         ),
@@ -99,7 +99,7 @@ def run(settings: Settings) -> int:
         session_timeout_ms=settings.connector.session_timeout_ms,
         clock=clock,
         metrics=metrics,
-        faults=loop_faults_from(os.environ),
+        faults=faults,
     )
     driver.on_delivery(loop.wakeup)
 

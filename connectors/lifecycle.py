@@ -22,6 +22,7 @@ from connectors.session import Phase, Session
 from connectors.state_items import ARCHIVE, OWN, data_key_record_key, open_all, split_key
 from connectors.state_reader import Loaded
 from connectors.status import wanted
+from core.faults import Faults
 from core.kafka.processor import OutRecord
 from core.security.keyring import Keyring
 from core.telemetry.logs import get_logger
@@ -60,6 +61,7 @@ class Lifecycle:
         read: Read,
         wake: Callable[[Session, int], None],
         jitter: Jitter,
+        faults: Faults,
         *,
         simulator_enabled: bool,
     ) -> None:
@@ -68,6 +70,7 @@ class Lifecycle:
         self._read = read
         self._wake = wake
         self._jitter = jitter
+        self._faults = faults
         self._simulator_enabled = simulator_enabled
         self._next_number = 1
 
@@ -171,7 +174,7 @@ class Lifecycle:
             self._read(session.partition, session.instance_id)
             return
         session.phase = Phase.CLAIMING
-        session.begin_epoch()
+        session.begin_epoch(0 if "epoch" in self._faults.mutants else 1)
         for told in session.queue.session_ended(now_ms):
             session.tell(told, now_ms)
 

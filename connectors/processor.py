@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from connectors import amend
 from connectors.commands import hand_over, parser
 from connectors.driver import Driver
-from connectors.faults import ConnectorFaults
 from connectors.handlers.send import conclude
 from connectors.health import Overview
 from connectors.intake import Intake
@@ -27,6 +26,7 @@ from connectors.state_items import open_all as open_items
 from connectors.state_reader import StateReader
 from core.clock import Clock, SetBack
 from core.errors import DBError, PoisonError
+from core.faults import Faults
 from core.kafka.codec import Codec
 from core.kafka.deadletter import dead_letter
 from core.kafka.processor import Batch, InRecord, OutRecord, PartitionWork
@@ -84,7 +84,7 @@ class ConnectorProcessor:
         jitter: Jitter,
         wakeup: Callable[[], None],
         overview: Overview,
-        faults: ConnectorFaults,
+        faults: Faults,
         simulator_enabled: bool,
         follow_up_ms: int = DEFAULT_FOLLOW_UP_MS,
     ) -> None:
@@ -111,7 +111,7 @@ class ConnectorProcessor:
         self._torn: set[int] = set()
         self._jitter = jitter
         self._lifecycle = Lifecycle(
-            driver, keyring, reader.request, self._wake_at, jitter, simulator_enabled=simulator_enabled
+            driver, keyring, reader.request, self._wake_at, jitter, faults, simulator_enabled=simulator_enabled
         )
         self._journal = Journal(driver, self._lifecycle, self._numbers)
         self._intake = Intake(driver, keyring.message_id_secret)

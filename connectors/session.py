@@ -150,9 +150,9 @@ class Session:
             self.writer = ItemWriter(data_key)
         self._new_data_key = new
 
-    def begin_epoch(self) -> None:
+    def begin_epoch(self, step: int = 1) -> None:
         """A load from state: committed before the session is opened."""
-        self.epoch += 1
+        self.epoch += step
         self.seq = 0
         self._numbered = True
 

@@ -15,8 +15,8 @@ from types import FrameType
 from typing import TypeAlias
 
 from core.errors import DBError, Fenced, SettingsError
+from core.faults import faults_from
 from core.kafka.codec import Codec
-from core.kafka.faults import faults_from
 from core.kafka.loop import TransactionLoop
 from core.kafka.processor import Processor
 from core.settings import ProcessorSettings, Settings, load_settings

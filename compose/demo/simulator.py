@@ -50,7 +50,9 @@ class Simulator:
         """The message's id, once the server has accepted it."""
         return str(self._dict("POST", f"/v1/contacts/{contact}/send", {"to": to, "text": text, **more})["id"])
 
-    def flood(self, contact: str, to: str, count: int, prefix: str, rate_per_s: float = 0.0, after_ms: int = 0) -> list[str]:
+    def flood(
+        self, contact: str, to: str, count: int, prefix: str, rate_per_s: float = 0.0, after_ms: int = 0
+    ) -> list[str]:
         body = {"to": to, "count": count, "prefix": prefix, "rate_per_s": rate_per_s, "after_ms": after_ms}
         ids: list[str] = self._dict("POST", f"/v1/contacts/{contact}/flood", body)["ids"]
         return ids

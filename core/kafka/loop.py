@@ -20,8 +20,8 @@ from confluent_kafka import KafkaException
 
 from core.clock import Clock, SystemClock
 from core.errors import SettingsError
+from core.faults import Faults
 from core.kafka.clients import KafkaClients
-from core.kafka.faults import LoopFaults
 from core.kafka.fetch import Fetcher
 from core.kafka.holdings import Holdings, Payload
 from core.kafka.membership import Membership
@@ -76,7 +76,7 @@ class TransactionLoop:
         clock: Clock | None = None,
         metrics: Metrics | None = None,
         topics: Mapping[str, Topic] = BY_NAME,
-        faults: LoopFaults | None = None,
+        faults: Faults | None = None,
         pace: Pace | None = None,
     ) -> None:
         prefix = settings.kafka.prefix
@@ -88,8 +88,9 @@ class TransactionLoop:
         self._log = get_logger(__name__).bind(processor=processor.name)
         self._clients = KafkaClients(settings.kafka, f"wharf-{processor.name}-{slot}")
         self._group = Group(group, prefix, slot, lambda of: f"{group}.{of}")
+        self._faults = faults or Faults()
         self._transactions = Transactions(
-            lambda: self._clients.transactional_producer(self._group.fence_id(slot)), prefix, faults or LoopFaults()
+            lambda: self._clients.transactional_producer(self._group.fence_id(slot)), prefix, self._faults
         )
         self._fetcher = Fetcher(self._clients.fetcher(group), prefix, frozenset(processor.table_topics))
         member = self._clients.member(group, slot, session_timeout_ms)
@@ -319,6 +320,7 @@ class TransactionLoop:
                 processor=self._processor,
                 group=self._group,
                 clock=self._clock,
+                faults=self._faults,
             )
             self._takeovers.append(job)
             self._publish_roles()
@@ -345,6 +347,7 @@ class TransactionLoop:
             self._take_over(partitions)
             return
         if restored:
+            self._faults.reach("after_restore")
             self._claim(job)
 
     def _claim(self, job: TakeOver) -> None:
@@ -356,6 +359,7 @@ class TransactionLoop:
         if not self._commit("claim", payload, self._deadline(self._pace.give_up)):
             # Tried again in the next turn, for what is left of it after the callbacks.
             return
+        self._faults.reach("after_claim")
         self._takeovers.remove(job)
         for partition, restored in job.partitions.items():
             self._holdings.add(partition, restored.positions)
@@ -405,6 +409,7 @@ class TransactionLoop:
         while left() > 0 and not self._commit("release", self._holdings.release(mine), left):
             self._membership.serve(self._pace.retry)
             mine &= self._holdings.partitions
+        self._faults.reach("after_release")
         for partition in mine:
             self._forget(partition)
             self._processor.revoked(partition)

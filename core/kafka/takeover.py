@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from core.clock import Clock
 from core.errors import DBError
+from core.faults import Faults
 from core.kafka.clients import KafkaClients
 from core.kafka.fetch import in_record
 from core.kafka.holdings import Source
@@ -63,6 +64,7 @@ class TakeOver:
         processor: Processor,
         group: Group,
         clock: Clock,
+        faults: Faults,
     ) -> None:
         self.partitions: dict[int, Restored] = {partition: Restored() for partition in partitions}
         self.started = clock.monotonic()
@@ -71,6 +73,7 @@ class TakeOver:
         self._processor = processor
         self._group = group
         self._clock = clock
+        self._faults = faults
         self._steps = self._work()
         self._log = get_logger(__name__)
 
@@ -96,8 +99,13 @@ class TakeOver:
         return self._group.prefix + topic
 
     def _work(self) -> Generator[None, None, None]:
-        yield from self._fence(self._foreign_claims())
+        claimants = self._foreign_claims()
+        self._faults.reach("before_fence")
+        if "fence" not in self._faults.mutants:
+            yield from self._fence(claimants)
+        self._faults.reach("after_fence")
         committed = yield from self._committed()
+        self._faults.reach("after_committed")
         probe = self._clients.marks_reader(self._group.group)
         try:
             state_ends = self._state_ends(probe)
@@ -119,13 +127,9 @@ class TakeOver:
         return (self._processor.input_topic, *self._processor.side_topics)
 
     def _foreign_claims(self) -> set[str]:
-        reader = self._clients.marks_reader(self._group.group)
         topic = self._name(self._processor.input_topic)
-        try:
-            found = reader.committed([TopicPartition(topic, partition) for partition in self.partitions], _CALL_S)
-        finally:
-            reader.close()
-        marks = [decode_mark(entry.metadata) for entry in _checked(found)]
+        found = self._committed_by_now([TopicPartition(topic, partition) for partition in self.partitions])
+        marks = [decode_mark(entry.metadata) for entry in found]
         return {mark.slot for mark in marks if mark is not None and mark.kind == "claim"} - {self._group.slot}
 
     def _fence(self, slots: set[str]) -> Generator[None, None, None]:
@@ -150,14 +154,25 @@ class TakeOver:
     def _committed(self) -> Generator[None, None, dict[Source, int]]:
         """Waits for as long as a former owner's transaction is pending on one of the partitions."""
         wanted = [TopicPartition(self._name(topic), number) for topic in self._inputs() for number in self.partitions]
+        if "committed" in self._faults.mutants:
+            return self._positions_of(self._committed_by_now(wanted))
         while True:
             try:
-                found = _checked(self._member.committed(wanted, _CALL_S))
-                break
+                return self._positions_of(_checked(self._member.committed(wanted, _CALL_S)))
             except KafkaException as cause:
                 if not (cause.args[0].retriable() or cause.args[0].code() == KafkaError._TIMED_OUT):
                     raise
             yield
+
+    def _committed_by_now(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        """Does not wait for pending transactions."""
+        reader = self._clients.marks_reader(self._group.group)
+        try:
+            return _checked(reader.committed(wanted, _CALL_S))
+        finally:
+            reader.close()
+
+    def _positions_of(self, found: list[TopicPartition]) -> dict[Source, int]:
         return {
             (str(entry.topic).removeprefix(self._group.prefix), entry.partition): entry.offset
             for entry in found

@@ -12,7 +12,7 @@ from typing import Literal
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from core.errors import DBError, Fenced
-from core.kafka.faults import LoopFaults
+from core.faults import Faults
 from core.kafka.patience import Patience, Stuck
 from core.kafka.processor import OutRecord
 from core.telemetry.logs import get_logger
@@ -50,7 +50,7 @@ def raise_if_fatal(cause: KafkaException) -> None:
 class Transactions:
     """Owns the transactional producer. `left` tells the seconds that remain; it may shrink while a call runs."""
 
-    def __init__(self, make_producer: Callable[[], Producer], prefix: str, faults: LoopFaults) -> None:
+    def __init__(self, make_producer: Callable[[], Producer], prefix: str, faults: Faults) -> None:
         self._make_producer = make_producer
         self._producer = make_producer()
         self._prefix = prefix
@@ -101,7 +101,7 @@ class Transactions:
             for record in records:
                 self._produce(record, left)
             # Without it an abort with unsent records breaks the next transaction (OUT_OF_ORDER_SEQUENCE_NUMBER).
-            if not self._faults.skip_flush:
+            if "flush" not in self._faults.mutants:
                 self._flush(left)
             self._send_offsets(list(offsets), group_metadata, left)
         except KafkaException as cause:

@@ -16,16 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
 from core.kafka.clients import KafkaClients
 from core.kafka.dump import dump
+from core.kafka.marks import Mark
 from core.settings import KafkaSettings
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("kernel_worker.py")
 STATE = {"cleanup.policy": "compact"}
+GROUP = "copy"
 
 
 @dataclass
@@ -114,6 +117,11 @@ class Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def stopped(self) -> bool:
+        """Standing still by SIGSTOP."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
     def seen(self, event: str) -> list[dict[str, Any]]:
         return [entry for entry in list(self.events) if entry["event"] == event]
 
@@ -155,6 +163,53 @@ class Worker:
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+class Predecessor:
+    """A former owner in the middle of a transaction: offsets are sent, its state record is not on the wire yet."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.member: Consumer = bench.clients.member(bench.prefix + GROUP, "p", 2000)
+        assigned: list[int] = []
+
+        def on_assign(_consumer: Consumer, entries: list[TopicPartition]) -> None:
+            assigned.extend(entry.partition for entry in entries)
+
+        self.member.subscribe([bench.prefix + "in"], on_assign=on_assign)
+        wait_until(lambda: self.member.poll(0.05) or len(assigned) == bench.partitions, 20, "assigned")
+        self.producer = Producer(
+            {
+                "bootstrap.servers": bench.bootstrap,
+                "transactional.id": f"{bench.prefix}{GROUP}.p",
+                "transaction.timeout.ms": 30_000,
+                "retry.backoff.ms": 1,
+                "linger.ms": 20_000,
+            }
+        )
+        self.producer.init_transactions(20)
+
+    def begin(self, metadata: str) -> None:
+        topic = self._bench.prefix + "in"
+        self.producer.begin_transaction()
+        for number in range(self._bench.partitions):
+            self.producer.produce(self._bench.prefix + "state", b"7", b"count", partition=number)
+        offsets = [TopicPartition(topic, number, 3, metadata=metadata) for number in range(self._bench.partitions)]
+        self.producer.send_offsets_to_transaction(offsets, self.member.consumer_group_metadata(), 10)
+
+    def claim(self) -> None:
+        mark = Mark("claim", "p", "1").encode()
+        offsets = [
+            TopicPartition(self._bench.prefix + "in", n, 0, metadata=mark) for n in range(self._bench.partitions)
+        ]
+        self.producer.begin_transaction()
+        self.producer.send_offsets_to_transaction(offsets, self.member.consumer_group_metadata(), 10)
+        self.producer.commit_transaction(10)
+
+    def leave(self) -> None:
+        """The group goes on without it, as after the time-out of its session."""
+        self.member.unsubscribe()
+        self.member.close()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.errors import Fenced
-from core.kafka.faults import faults_from
+from core.faults import faults_from
 from core.kafka.loop import Pace, TransactionLoop
 from core.kafka.processor import Batch, InRecord, OutRecord, PartitionWork
 from core.settings import KafkaSettings, Settings

@@ -6,15 +6,13 @@ import json
 import signal
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from core.kafka.dump import dump
 from core.kafka.marks import POSITION_KEY, Mark, decode_mark
-from tests.integration.kernel_support import Bench, assert_exactly_once, closing
+from tests.integration.kernel_support import GROUP, Bench, Predecessor, assert_exactly_once, closing
 from tests.support.kafka import RunningKafka
 from tests.support.waiting import wait_until
-
-GROUP = "copy"
 
 
 @pytest.fixture
@@ -113,53 +111,6 @@ def test_a_second_process_with_the_same_slot_ends_the_first(bench: Bench) -> Non
         assert first.exit_code(10) == 3
         assert first.seen("fenced")
         assert second.alive
-
-
-class Predecessor:
-    """A former owner in the middle of a transaction: offsets are sent, its state record is not on the wire yet."""
-
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self.member: Consumer = bench.clients.member(bench.prefix + GROUP, "p", 2000)
-        assigned: list[int] = []
-
-        def on_assign(_consumer: Consumer, entries: list[TopicPartition]) -> None:
-            assigned.extend(entry.partition for entry in entries)
-
-        self.member.subscribe([bench.prefix + "in"], on_assign=on_assign)
-        wait_until(lambda: self.member.poll(0.05) or len(assigned) == bench.partitions, 20, "assigned")
-        self.producer = Producer(
-            {
-                "bootstrap.servers": bench.bootstrap,
-                "transactional.id": f"{bench.prefix}{GROUP}.p",
-                "transaction.timeout.ms": 30_000,
-                "retry.backoff.ms": 1,
-                "linger.ms": 20_000,
-            }
-        )
-        self.producer.init_transactions(20)
-
-    def begin(self, metadata: str) -> None:
-        topic = self._bench.prefix + "in"
-        self.producer.begin_transaction()
-        for number in range(self._bench.partitions):
-            self.producer.produce(self._bench.prefix + "state", b"7", b"count", partition=number)
-        offsets = [TopicPartition(topic, number, 3, metadata=metadata) for number in range(self._bench.partitions)]
-        self.producer.send_offsets_to_transaction(offsets, self.member.consumer_group_metadata(), 10)
-
-    def claim(self) -> None:
-        mark = Mark("claim", "p", "1").encode()
-        offsets = [
-            TopicPartition(self._bench.prefix + "in", n, 0, metadata=mark) for n in range(self._bench.partitions)
-        ]
-        self.producer.begin_transaction()
-        self.producer.send_offsets_to_transaction(offsets, self.member.consumer_group_metadata(), 10)
-        self.producer.commit_transaction(10)
-
-    def leave(self) -> None:
-        """The group goes on without it, as after the time-out of its session."""
-        self.member.unsubscribe()
-        self.member.close()
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from core.errors import APIError, Fenced
+from core.faults import Faults
 from core.kafka import transaction
 from core.kafka.dump import dump
-from core.kafka.faults import LoopFaults
 from core.kafka.loop import TransactionLoop
 from core.kafka.processor import Batch, InRecord, OutRecord, PartitionWork
 from core.kafka.transaction import Aborted, Transactions
@@ -58,7 +58,7 @@ def stale_and_good(bench: Bench, request: pytest.FixtureRequest) -> Iterator[tup
     second.close()
 
 
-def rounds(bench: Bench, name: str, faults: LoopFaults, stale: object, good: object) -> tuple[int, list[str]]:
+def rounds(bench: Bench, name: str, faults: Faults, stale: object, good: object) -> tuple[int, list[str]]:
     """Transactions with records that fail for their stale metadata, each followed by a good one: (committed, failures)."""
     transactions = Transactions(lambda: bench.clients.transactional_producer(bench.prefix + name), bench.prefix, faults)
     transactions.start(ten_seconds)
@@ -79,20 +79,20 @@ def rounds(bench: Bench, name: str, faults: LoopFaults, stale: object, good: obj
 
 
 def test_a_failed_transaction_does_not_harm_the_next(bench: Bench, stale_and_good: tuple[object, object]) -> None:
-    committed, failures = rounds(bench, "flushed", LoopFaults(), *stale_and_good)
+    committed, failures = rounds(bench, "flushed", Faults(), *stale_and_good)
     assert (committed, failures) == (ROUNDS, [])
 
 
 def test_without_the_flush_the_next_transaction_fails(bench: Bench, stale_and_good: tuple[object, object]) -> None:
     """The mutant: what the flush before the offsets is for."""
-    _committed, failures = rounds(bench, "unflushed", LoopFaults(skip_flush=True), *stale_and_good)
+    _committed, failures = rounds(bench, "unflushed", Faults(mutants=frozenset({"flush"})), *stale_and_good)
     assert "OUT_OF_ORDER_SEQUENCE_NUMBER" in failures
 
 
 def test_nothing_of_an_aborted_transaction_is_visible(bench: Bench, stale_and_good: tuple[object, object]) -> None:
     stale, good = stale_and_good
     transactions = Transactions(
-        lambda: bench.clients.transactional_producer(bench.prefix + "visible"), bench.prefix, LoopFaults()
+        lambda: bench.clients.transactional_producer(bench.prefix + "visible"), bench.prefix, Faults()
     )
     transactions.start(ten_seconds)
     offsets = [TopicPartition(bench.prefix + "in", 0, 1)]
@@ -106,7 +106,7 @@ def test_nothing_of_an_aborted_transaction_is_visible(bench: Bench, stale_and_go
 def test_the_older_of_two_producers_is_fenced(bench: Bench, stale_and_good: tuple[object, object]) -> None:
     _stale, good = stale_and_good
     old, new = (
-        Transactions(lambda: bench.clients.transactional_producer(bench.prefix + "twice"), bench.prefix, LoopFaults())
+        Transactions(lambda: bench.clients.transactional_producer(bench.prefix + "twice"), bench.prefix, Faults())
         for _ in range(2)
     )
     offsets = [TopicPartition(bench.prefix + "in", 0, 1)]
@@ -144,7 +144,7 @@ def test_a_stuck_producer_is_replaced(
         made.append(real)
         return HangingProducer(real, release) if len(made) == 1 else real  # type: ignore[return-value]
 
-    transactions = Transactions(make, bench.prefix, LoopFaults())
+    transactions = Transactions(make, bench.prefix, Faults())
     transactions.start(ten_seconds)
     offsets = [TopicPartition(bench.prefix + "in", 1, 5)]
     record = OutRecord("tab", b"k", b"once", partition=1)

@@ -7,12 +7,12 @@ from typing import Any
 
 from connectors.driver import Capability, Closed, Delivery, DriverHealth, Entry, Lost, SessionStart
 from connectors.drivers.whatsmeow import host_pb2 as pb
-from connectors.faults import ConnectorFaults
 from connectors.health import Overview
 from connectors.processor import ConnectorProcessor
 from connectors.state_items import split_key
 from connectors.state_reader import Loaded
 from core.clock import ManualClock
+from core.faults import Faults
 from core.ids import partition_for
 from core.kafka.codec import Codec
 from core.kafka.processor import InRecord, OutRecord
@@ -150,7 +150,7 @@ class Rig:
             jitter=lambda: 0.5,
             wakeup=lambda: None,
             overview=Overview(Metrics(), "connector-1"),
-            faults=ConnectorFaults(),
+            faults=Faults(),
             simulator_enabled=True,
         )
         for record in self.log:

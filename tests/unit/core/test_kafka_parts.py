@@ -16,7 +16,6 @@ from core.errors import APIError, DBError
 from core.kafka import sizes, topic_admin
 from core.kafka.buffers import TURN, FairBuffers
 from core.kafka.deadletter import dead_letter
-from core.kafka.faults import LoopFaults, faults_from
 from core.kafka.holdings import Holdings, Payload
 from core.kafka.marks import (
     OWNER_KEY,
@@ -338,19 +337,6 @@ def test_differences() -> None:
         Change("alter", "b", 2, (("x", "1"),), "x: 2 → 1"),
         Change("partitions", "c", 3, (), "has 3 partitions, the settings say 2"),
     ]
-
-
-# --- faults --------------------------------------------------------------------------------------------------------------
-
-
-def test_faults_need_two_words() -> None:
-    wish = json.dumps({"skip_flush": True, "abort_commits": [2], "crash": {"point": "after_commit", "nth": 3}})
-    assert faults_from({"WHARF_TEST_FAULTS": wish}) == LoopFaults()
-    made = faults_from({"WHARF_TEST_FAULTS": wish, "WHARF_ALLOW_FAULTS": "1"})
-    assert (made.skip_flush, made.crash_point, made.crash_nth) == (True, "after_commit", 3)
-    assert [made.aborts() for _ in range(3)] == [False, True, False]
-    with pytest.raises(ValueError, match="no such point: elsewhere"):
-        faults_from({"WHARF_ALLOW_FAULTS": "1", "WHARF_TEST_FAULTS": '{"crash": {"point": "elsewhere"}}'})
 
 
 # --- waiting -------------------------------------------------------------------------------------------------------------
