@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compose.bench import bare
+from compose.bench.latency import latencies_ms
 from compose.bench.people import contact_of, instance_of, phone_of
 from compose.bench.processes import machine
 from compose.bench.report import Report, Target
 from compose.bench.rig import BENCH, CONNECTOR, HOST, KAFKA, SIMULATOR, Rig, Usage
 from compose.bench.stats import quantile
 from compose.bench.watch import BenchError, Tell, Watch
-from schemas.codec import open_codec
 
 NAME = "inbound"
 CPU_GOAL_MS, P99_GOAL_MS, BACKLOG_GOAL = 0.6, 60.0, 1500.0
@@ -162,13 +162,7 @@ def half_load(rig: Rig, watch: Watch, options: Options, rate: float) -> tuple[Fl
     each = rate / options.sessions
     rig.simulator.clear_ledger()
     measured = flood(rig, watch, options.sessions, max(2, round(each * options.seconds)), "half", each)
-    accepted = {row["id"]: row["at_ms"] for row in rig.simulator.ledger()["sent"]}
-    codec = open_codec(rig.settings)
-    latencies = []
-    for seen in watch.records(EVENT):
-        message_id = codec.decode(seen.topic, seen.value)["key"]["id"]
-        latencies.append(seen.at * 1000 - accepted.pop(message_id))
-    return measured, latencies
+    return measured, latencies_ms(rig, watch, EVENT)
 
 
 def backlog(rig: Rig, watch: Watch, options: Options, prefix: str) -> float:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from compose.bench import inbound, outbound, sessions
+from compose.bench import inbound, outbound, sessions, storm
 from compose.bench.report import Report, shown
 from compose.bench.watch import BenchError, Tell
 from compose.cli.output import Json, print_json, print_table, stderr, stdout
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     group.command("inbound")(bench_inbound)
     group.command("outbound")(bench_outbound)
     group.command("sessions")(bench_sessions)
+    group.command("storm")(bench_storm)
     app.add_typer(group, name="bench")
 
 
@@ -73,6 +74,19 @@ def bench_sessions(
     """Sessions: memory of idle ones, all of them from cold to online, growth of memory under traffic."""
     options = sessions.Options(count, repeat, idle, minutes, rate)
     _run(lambda tell: sessions.run(options, tell), json=json)
+
+
+def bench_storm(
+    count: Sessions = 1000,
+    live: Annotated[int, typer.Option("--live", min=1, help="So many of them stay online and get messages.")] = 50,
+    rate: Annotated[float, typer.Option("--rate", min=0.1, help="Messages a second to those together.")] = 100.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Of messages, in each repetition.")] = 20.0,
+    repeat: Repeat = 3,
+    json: Json = False,
+) -> None:
+    """Reconnect storm: the other sessions are cut off at once; latency of those that stay, time until all are back."""
+    options = storm.Options(count, live, rate, seconds, repeat)
+    _run(lambda tell: storm.run(options, tell), json=json)
 
 
 def _run(measure: Callable[[Tell], Report], *, json: bool) -> None:

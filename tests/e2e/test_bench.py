@@ -65,3 +65,10 @@ def test_sessions(tmp_path: Path) -> None:
     assert names(body) == ["mb_per_session", "cold_start_s"]
     assert body["figures"]["cold_start_s"] > 0
     assert body["figures"]["traffic_messages"] == 60
+
+
+def test_storm(tmp_path: Path) -> None:
+    body = bench(tmp_path, "storm", "--sessions=6", "--live=2", "--rate=10", "--seconds=2", "--repeat=1")
+    assert names(body) == ["back_s"]
+    assert body["figures"]["cut_off"] == 4
+    assert body["figures"]["live_p99_ms"] > 0
