@@ -79,9 +79,10 @@ class KafkaNode:
         """Write the settings (ports may have changed) and format the storage unless it has been."""
         logs = self.folder / "logs"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.properties.write_text(
-            _PROPERTIES.format(host=self.host, port=self.port, controller_port=self.controller_port, logs=logs)
-        )
+        ours = _PROPERTIES.format(host=self.host, port=self.port, controller_port=self.controller_port, logs=logs)
+        # Whoever needs other settings of the local broker writes them here; of two lines for one name the last holds.
+        own = self.folder / "extra.properties"
+        self.properties.write_text(ours + (own.read_text() if own.exists() else ""))
         if not (logs / "meta.properties").exists():
             self._format()
 

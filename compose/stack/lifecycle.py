@@ -15,6 +15,7 @@ from pathlib import Path
 
 from compose.stack import table
 from compose.stack.component import StackError, State
+from compose.stack.restarts import LONGEST_PAUSE, Restarts
 from compose.stack.state import ComponentState, StackFiles, StackState
 from compose.stack.supervisor import Supervisor
 from core.settings import Settings, load_settings
@@ -68,6 +69,8 @@ def run(
             on_change=changed,
             # A test makes a process die at a chosen point once: the start after that is a plain one.
             next_env=files.take_next_env if environ.get("WHARF_ALLOW_FAULTS") == "1" else lambda _name: {},
+            # Where processes are killed on purpose every few seconds, none of them is to be blamed for it.
+            restarts=Restarts(longest=float(environ.get("WHARF_TEST_LONGEST_PAUSE", LONGEST_PAUSE))),
         )
         asyncio.run(until_signalled(supervisor))
 

@@ -11,14 +11,15 @@ HEALTHY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Restarts:
-    """`deaths` in a row, that is without a minute of health between them."""
+    """`deaths` in a row, that is without a minute of health between them; no pause is longer than `longest`."""
 
     deaths: int = 0
+    longest: float = LONGEST_PAUSE
 
     def after_death(self, seconds_ready: float) -> tuple[Restarts, float]:
         """The count from here on, and the pause before the next start."""
         before = 0 if seconds_ready >= HEALTHY_SECONDS else self.deaths
-        return Restarts(before + 1), pause(before)
+        return Restarts(before + 1, self.longest), min(self.longest, pause(before))
 
 
 def pause(deaths: int) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from compose.stack.component import StackError, State
 
@@ -124,21 +125,18 @@ class StackFiles:
         """For tests: what the next start of a component, and only that one, gets in its environment."""
         self._write(self.folder / f"next-env-{name}.json", env)
 
+    def put_env(self, name: str, env: dict[str, str]) -> None:
+        """For tests: what every start of a component gets in its environment."""
+        self._write(self.folder / f"env-{name}.json", env)
+
     def take_next_env(self, name: str) -> dict[str, str]:
         path = self.folder / f"next-env-{name}.json"
-        try:
-            env: dict[str, str] = json.loads(path.read_text())
-        except FileNotFoundError:
-            return {}
-        path.unlink()
-        return env
+        once = _read(path)
+        path.unlink(missing_ok=True)
+        return {**_read(self.folder / f"env-{name}.json"), **once}
 
     def remembered_ports(self) -> dict[str, int]:
-        try:
-            ports: dict[str, int] = json.loads(self._ports.read_text())
-        except FileNotFoundError:
-            return {}
-        return ports
+        return _read(self._ports)
 
     def remember_ports(self, ports: dict[str, int]) -> None:
         self._write(self._ports, ports)
@@ -149,3 +147,11 @@ class StackFiles:
         draft = path.with_suffix(".draft")
         draft.write_text(json.dumps(value, indent=1))
         draft.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    return value

@@ -55,6 +55,7 @@ class Supervisor:
         simulated: bool = False,
         on_change: Callable[[ComponentState], None] = lambda _state: None,
         next_env: Callable[[str], Mapping[str, str]] = lambda _name: {},
+        restarts: Restarts | None = None,
     ) -> None:
         self._levels = levels(components)
         self._files = files
@@ -62,6 +63,7 @@ class Supervisor:
         self._env = env
         self._on_change = on_change
         self._next_env = next_env
+        self._restarts = Restarts() if restarts is None else restarts
         self._parts = {
             component.name: _Part(
                 component,
@@ -107,7 +109,7 @@ class Supervisor:
         if component.external:
             await self._watch_external(part)
             return
-        restarts = Restarts()
+        restarts = self._restarts
         if component.prepare:
             await asyncio.to_thread(component.prepare)
         while True:

@@ -200,6 +200,23 @@ def test_the_environment_of_one_start_is_given_once(tmp_path: Path) -> None:
     assert files.take_next_env("connector-1") == {}
 
 
+def test_the_environment_of_every_start_stays_and_that_of_one_wins(tmp_path: Path) -> None:
+    files = StackFiles(tmp_path)
+    files.put_env("connector-1", {"A": "always", "B": "always"})
+    files.put_next_env("connector-1", {"B": "once"})
+    assert files.take_next_env("connector-1") == {"A": "always", "B": "once"}
+    assert files.take_next_env("connector-1") == {"A": "always", "B": "always"}
+
+
+def test_no_pause_is_longer_than_the_longest() -> None:
+    restarts = Restarts(longest=0.7)
+    pauses = []
+    for _ in range(5):
+        restarts, pause = restarts.after_death(0.0)
+        pauses.append(pause)
+    assert pauses == [0.0, 0.5, 0.7, 0.7, 0.7]
+
+
 def test_last_words_are_not_the_frames_of_a_trace() -> None:
     assert _is_of_a_trace("at kafka.Kafka.main(Kafka.scala)")
     assert _is_of_a_trace("... 12 more")
