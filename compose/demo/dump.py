@@ -10,6 +10,7 @@ import io
 import json
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import fastavro
@@ -24,6 +25,21 @@ CALL_SECONDS = 10.0
 TEXT = "message.new"
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record and where it stands."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    record: dict[str, Any]
+
+    @property
+    def at(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
 class Dump:
     """Committed records of topics, from their beginning to their end as it is when asked."""
 
@@ -36,11 +52,19 @@ class Dump:
         self._schemas: dict[int, Any] = {}
 
     def records(self, topic: str) -> Iterator[dict[str, Any]]:
-        for value in self._values(f"{self._prefix}{topic}"):
-            yield self._decode(value)
+        for entry in self.entries(topic):
+            yield entry.record
 
-    def _values(self, topic: str) -> Iterator[bytes]:
-        consumer = Consumer(
+    def entries(self, topic: str) -> Iterator[Entry]:
+        """In the order of the log within each partition; what is deleted by a tombstone is left out."""
+        for message in self._messages(f"{self._prefix}{topic}"):
+            value = message.value()
+            if value is not None:
+                at = message.timestamp()[1]
+                yield Entry(topic, message.partition(), message.offset(), at, self._decode(value))
+
+    def _messages(self, topic: str) -> Iterator[Any]:
+        consumer: Any = Consumer(
             {
                 "bootstrap.servers": self._bootstrap,
                 "group.id": "wharf-dump",
@@ -61,9 +85,7 @@ class Dump:
                     raise TimeoutError(f"{topic}: no end of partitions {sorted(left)} within {CALL_SECONDS:.0f} s")
                 fault = message.error()
                 if fault is None:
-                    value = message.value()
-                    if value is not None:
-                        yield value
+                    yield message
                 elif fault.code() == KafkaError._PARTITION_EOF:
                     left.discard(message.partition())
                 else:
@@ -95,7 +117,7 @@ def observe(dump: Dump, simulator: Simulator, phones: dict[str, str], commands: 
         accepted=[(phones[to], row["id"]) for row in ledger["sent"] if (to := number(row["to"])) in phones],
         events_in=_messages(events, "in"),
         commands=commands,
-        finals=[_final(record) for record in finals if record["type"] == "send"],
+        finals=[final(record) for record in finals if record["type"] == "send"],
         received=[(phones[who], row["id"]) for row in ledger["received"] if (who := number(row["sender"])) in phones],
         events_out=_messages(events, "out"),
     )
@@ -114,7 +136,7 @@ def _messages(events: list[dict[str, Any]], direction: str) -> list[Key]:
     ]
 
 
-def _final(record: dict[str, Any]) -> Final:
+def final(record: dict[str, Any]) -> Final:
     return Final(
         record["instance_id"], record["command_id"], record["result_id"], record["state"], record["message_id"]
     )
