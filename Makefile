@@ -5,7 +5,7 @@ VENV := .venv/bin
 TOOLCHAIN := $(VENV)/python -m compose.toolchain
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint lock clean
+.PHONY: help setup demo test test-long chaos lint lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: setup-tests lint ## lint, types, and the tests of all languages
 
 test-long: setup-tests ## hours: fuzzing, outages of Kafka and whatever else stands in tests/long
 	$(VENV)/pytest tests/long -s
+
+chaos: setup ## ten minutes of kills, cuts and pauses on a stack of its own; fails if anything is lost, doubled or out of order
+	$(VENV)/wharf chaos mix --minutes 10
 
 lock: ## a maintainer's step: requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --group test --universal --python-version 3.11 --upgrade --generate-hashes \

@@ -28,6 +28,7 @@ COMMANDS: tuple[str, ...] = (
     "compose.cli.topics",
     "compose.cli.schemas",
     "compose.cli.bench",
+    "compose.cli.chaos",
 )
 
 EXIT_ERROR = 1

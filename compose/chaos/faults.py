@@ -1,0 +1,337 @@
+"""How each fault is done to a running world. A method per name of compose.chaos.schedule; each returns what it did.
+
+Kills count only with work in flight: before one, commands go to the instances it will hit, and it waits until some of
+their work is open (compose.chaos.workload.Flight).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from confluent_kafka import KafkaException
+
+from compose.chaos.proxies import Cable, Cut
+from compose.chaos.schedule import Step
+from compose.chaos.workload import Flight, Workload
+from compose.chaos.world import Site, World
+from compose.stack.leash import descendants
+from core.faults import Point
+from core.kafka.clients import KafkaClients
+
+BURST = 6
+IN_FLIGHT_S = 5.0
+RESTART_S = 60.0
+CRASH_S = 20.0
+STORM_PERIOD_S = 2.0
+EMPTY_GROUP_S = 30.0
+# In the order in which a message passes them (connectors/go/internal/host/switches.go).
+HOST_POINTS = ("after_ratchet", "before_journal", "after_durable", "after_sending", "after_wire")
+# Passed at every start, and at every orderly end.
+START_POINTS = ("before_fence", "after_fence", "after_committed", "after_restore", "after_claim", "after_release")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """`hit`: components; `moved`: instances that have to come online anew, from `at` (epoch seconds) on; `kills` are
+    the processes killed with work in flight, `idle` those killed without."""
+
+    hit: tuple[str, ...]
+    at: float
+    flight: Flight
+    moved: tuple[str, ...] = ()
+    kills: int = 0
+    idle: int = 0
+    broker: bool = False
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Faults:
+    def __init__(self, world: World, load: Workload) -> None:
+        self._world = world
+        self._load = load
+        self._instances = list(world.people.phones)
+
+    def do(self, step: Step) -> Done:
+        done: Done = getattr(self, step.fault)(step)
+        return done
+
+    # --- deaths ------------------------------------------------------------------------------------------------------
+
+    def kill_connector(self, step: Step) -> Done:
+        name = self._connector(step).name
+        return self._kill([name], self._world.owned_by(name), step)
+
+    def kill_host(self, step: Step) -> Done:
+        """The child of a connector, which starts it again."""
+        name = self._connector(step).name
+        owned = self._world.owned_by(name)
+        pid = self._world.host_pid(name)
+        if pid is None:
+            return Done((), time.time(), Flight(), detail={"none": f"{name} has no host now"})
+        flight = self._aim(owned, step)
+        at = time.time()
+        alive = _signal(pid, signal.SIGKILL)
+        return Done((f"{name}/host",), at, flight, tuple(owned), *_counted(int(alive), flight))
+
+    def kill_limiter(self, step: Step) -> Done:
+        return self._kill(["limiter"], (), step)
+
+    def kill_registrar(self, step: Step) -> Done:
+        return self._kill(["registrar"], (), step)
+
+    def kill_registry(self, step: Step) -> Done:
+        return self._kill(["registry"], (), step)
+
+    def kill_broker(self, step: Step) -> Done:
+        return self._kill(["kafka"], (), step, broker=True)
+
+    def kill_all(self, step: Step) -> Done:
+        """Every process of ours within a few milliseconds."""
+        owned = [instance for name in self._world.names for instance in self._world.owned_by(name)]
+        return self._kill([*self._world.names, "limiter", "registrar"], owned, step)
+
+    def crash_point(self, step: Step) -> Done:
+        """Killed, and started so that it kills itself at a chosen place of its work."""
+        site = self._connector(step)
+        faults = _crash(step.luck)
+        owned = self._world.owned_by(site.name)
+        self._world.stack.files.put_next_env(site.name, {"WHARF_TEST_FAULTS": json.dumps(faults)})
+        restarts = self._world.part(site.name).restarts
+        first = self._kill([site.name], owned, step)
+        self._world.wait_until(lambda: self._is_again(site.name, restarts), RESTART_S)
+        if faults.get("crash", {}).get("point") == "after_release":
+            self._signal(site.name, signal.SIGTERM)
+        if "host" in faults:
+            dead, at = self._await_host_crash(site, owned)
+            # Its successors would die there again: the next start is a plain one.
+            last = self._kill([site.name], self._world.owned_by(site.name) or owned, step)
+            kills, idle, at = first.kills + last.kills + dead, first.idle + last.idle, last.at
+        else:
+            dead, at = self._provoke(owned, lambda: self._world.part(site.name).restarts > restarts + 1)
+            kills, idle = first.kills + dead, first.idle
+        detail = {"point": faults, "reached": bool(dead)}
+        return Done((site.name,), at or first.at, first.flight, tuple(owned), kills, idle, detail=detail)
+
+    def _is_again(self, name: str, restarts: int) -> bool:
+        """It is ready after that death, or has died again at its point already."""
+        part = self._world.part(name)
+        return part.restarts > restarts + 1 or (part.restarts > restarts and part.ready)
+
+    def _await_host_crash(self, site: Site, owned: Sequence[str]) -> tuple[int, float]:
+        pid = self._world.wait_until(lambda: self._world.host_pid(site.name), RESTART_S)
+        return self._provoke(owned, lambda: self._world.host_pid(site.name) != pid)
+
+    def _provoke(self, owned: Sequence[str], died: Callable[[], bool]) -> tuple[int, float]:
+        """Load goes on meanwhile, so that the point is reached."""
+        end = time.monotonic() + CRASH_S
+        while time.monotonic() < end:
+            if self._world.wait_until(died, 0.5):
+                return 1, time.time()
+            self._load.burst(owned or self._instances, BURST)
+        return 0, 0.0
+
+    def _kill(self, names: Sequence[str], owned: Sequence[str], step: Step, *, broker: bool = False) -> Done:
+        flight = self._aim(owned, step)
+        at = time.time()
+        dead = sum(self._signal(name, signal.SIGKILL) for name in names)
+        return Done(tuple(names), at, flight, tuple(owned), *_counted(dead, flight), broker=broker)
+
+    def _aim(self, owned: Sequence[str], step: Step) -> Flight:
+        """Work in flight at those instances, at a random moment of its way."""
+        targets = owned or self._instances
+        self._load.burst(targets, BURST)
+        instances = set(targets) if owned else None
+        self._world.wait_until(lambda: self._load.in_flight(instances).total > 0, IN_FLIGHT_S)
+        time.sleep(step.luck.uniform(0.0, 0.08))
+        return self._load.in_flight(instances)
+
+    # --- standing still, being cut off -------------------------------------------------------------------------------
+
+    def pause_connector(self, step: Step) -> Done:
+        """SIGSTOP, then SIGCONT; half of the times its session host too, as when a machine stands still."""
+        site = self._connector(step)
+        owned = self._world.owned_by(site.name)
+        flight = self._aim(owned, step)
+        pid = self._world.pid(site.name)
+        if pid is None:
+            return Done((), time.time(), flight, detail={"none": f"{site.name} does not run now"})
+        whole = step.luck.random() < 0.5
+        pids = [pid, *(descendants(pid) if whole else ())]
+        at = time.time()
+        for each in pids:
+            _signal(each, signal.SIGSTOP)
+        time.sleep(step.lasts_s)
+        for each in reversed(pids):
+            _signal(each, signal.SIGCONT)
+        return Done((site.name,), at, flight, detail={"whole": whole, "seconds": round(step.lasts_s, 1)})
+
+    def cut_kafka(self, step: Step) -> Done:
+        site = self._connector(step)
+        return self._cut(step, site.name, site.kafka)
+
+    def cut_whatsapp(self, step: Step) -> Done:
+        site = self._connector(step)
+        return self._cut(step, f"{site.name}/host", site.whatsapp)
+
+    def _cut(self, step: Step, name: str, cable: Cable) -> Done:
+        flight = self._aim(self._world.owned_by(name.partition("/")[0]), step)
+        how: Cut = step.luck.choice(("silent", "reset"))
+        at = time.time()
+        self._world.cables.cut(cable, how)
+        try:
+            time.sleep(step.lasts_s)
+        finally:
+            self._world.cables.mend(cable)
+        return Done((name,), at, flight, detail={"how": how, "seconds": round(step.lasts_s, 1)})
+
+    # --- the group ---------------------------------------------------------------------------------------------------
+
+    def storm(self, step: Step) -> Done:
+        """A connector more joins, leaves, joins …"""
+        flight, at = self._aim((), step), time.time()
+        end, joined = time.monotonic() + step.lasts_s, 0
+        while time.monotonic() < end:
+            extra = self._world.start_extra("connector-extra")
+            try:
+                extra.wait(STORM_PERIOD_S)
+            finally:
+                extra.stop(RESTART_S)
+            joined += 1
+            # A static member keeps its place until it says that it will not come back.
+            leaving = self._world.start_extra("connector-extra", "--leave")
+            try:
+                leaving.wait(STORM_PERIOD_S * 5)
+            finally:
+                leaving.stop(RESTART_S)
+        return Done(("connector-extra",), at, flight, detail={"joined": joined})
+
+    def lose_offsets(self, step: Step) -> Done:
+        """The group's offsets are deleted while no connector can say anything."""
+        names = self._world.names
+        owned = [instance for name in names for instance in self._world.owned_by(name)]
+        flight = self._aim((), step)
+        group = f"{self._world.settings.kafka.prefix}connector"
+        admin = KafkaClients(self._world.settings.kafka, "wharf-chaos").admin()
+        for name in names:
+            self._signal(name, signal.SIGSTOP)
+        try:
+            deleted = self._world.wait_until(lambda: _delete_group(admin, group), EMPTY_GROUP_S)
+        finally:
+            at = time.time()
+            dead = sum(self._signal(name, signal.SIGKILL) for name in names)
+        detail = {"deleted": bool(deleted)}
+        return Done(tuple(names), at, flight, tuple(owned), *_counted(dead, flight), detail=detail)
+
+    # --- WhatsApp's side ---------------------------------------------------------------------------------------------
+
+    def deliveries(self, step: Step) -> Done:
+        """Doubled, held, damaged, and the same id under new ciphertext."""
+        chosen = self._some(step.luck)
+        kind = step.luck.choice(("duplicate", "corrupt", "same_id_new_ciphertext", "hold_delivery"))
+        value: Any = True if kind == "hold_delivery" else step.luck.randint(1, 4)
+        return self._simulated(step, chosen, kind, value)
+
+    def acks(self, step: Step) -> Done:
+        """Acks of sends are held, for longer than a send waits or shorter; or receipts are lost."""
+        chosen = self._some(step.luck)
+        return self._simulated(step, chosen, step.luck.choice(("hold_ack", "hold_ack", "drop_receipts")), True)
+
+    def _simulated(self, step: Step, chosen: list[str], kind: str, value: Any) -> Done:
+        flight, at = self._aim(chosen, step), time.time()
+        phones = [self._world.people.phones[instance] for instance in chosen]
+        for phone in phones:
+            self._world.simulator.faults(phone, **{kind: value})
+        try:
+            time.sleep(step.lasts_s)
+        finally:
+            if value is True:
+                for phone in phones:
+                    self._world.simulator.faults(phone, **{kind: False})
+        detail = {"kind": kind, "instances": len(chosen), "seconds": round(step.lasts_s, 1)}
+        return Done(("simulator",), at, flight, detail=detail)
+
+    def kick(self, step: Step) -> Done:
+        """WhatsApp ends connections: without a word, or with a stream error."""
+        chosen = self._some(step.luck)
+        how: dict[str, Any] = step.luck.choice(({"hard": True}, {"code": "503"}, {"code": "515"}))
+        flight, at = self._aim(chosen, step), time.time()
+        for instance in chosen:
+            self._world.simulator.kick(self._world.people.phones[instance], **how)
+        return Done(("simulator",), at, flight, detail={"how": how, "instances": len(chosen)})
+
+    # --- the disk ----------------------------------------------------------------------------------------------------
+
+    def disk_full(self, step: Step) -> Done:
+        """Nothing can be written until the room is given back."""
+        flight, at = self._aim((), step), time.time()
+        filler = self._world.folder / "kafka" / "filler"
+        deaths = self._world.part("kafka").restarts
+        end = time.monotonic() + step.lasts_s
+        while time.monotonic() < end:
+            _fill(filler)
+            time.sleep(0.1)
+        filler.unlink()
+        detail = {"seconds": round(step.lasts_s, 1), "broker_ended": self._world.part("kafka").restarts - deaths}
+        return Done(("kafka",), at, flight, broker=True, detail=detail)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _connector(self, step: Step) -> Site:
+        return self._world.sites[step.target % len(self._world.sites)]
+
+    def _some(self, luck: random.Random) -> list[str]:
+        return luck.sample(self._instances, luck.randint(1, max(1, len(self._instances) // 3)))
+
+    def _signal(self, name: str, number: int) -> bool:
+        pid = self._world.pid(name)
+        return pid is not None and _signal(pid, number)
+
+
+def _signal(pid: int, number: int) -> bool:
+    """False when it has gone already."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
+
+
+def _counted(dead: int, flight: Flight) -> tuple[int, int]:
+    """Kills with and without work in flight."""
+    return (dead, 0) if flight.total else (0, dead)
+
+
+def _crash(luck: random.Random) -> dict[str, Any]:
+    """WHARF_TEST_FAULTS of one start."""
+    if luck.random() < 0.3:
+        return {"host": {"crash_at": [[luck.choice(HOST_POINTS), luck.randint(1, 12)]]}}
+    point = luck.choice(get_args(Point))
+    # A start passes the points of a take-over once.
+    return {"crash": {"point": point, "nth": 1 if point in START_POINTS else luck.randint(1, 12)}}
+
+
+def _delete_group(admin: Any, group: str) -> bool:
+    try:
+        admin.delete_consumer_groups([group])[group].result(10.0)
+    except KafkaException:
+        return False  # it has members still
+    return True
+
+
+def _fill(filler: Any) -> None:
+    """Takes whatever room there is."""
+    with filler.open("ab", buffering=0) as file:
+        try:
+            while file.write(bytes(1 << 16)):
+                continue
+        except OSError as cause:
+            if cause.errno != errno.ENOSPC:
+                raise

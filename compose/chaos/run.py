@@ -1,0 +1,274 @@
+"""One run: load, faults by the schedule, settling, the verdict, the report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compose.bench.processes import machine
+from compose.bench.report import Target, rounded
+from compose.bench.watch import Tell
+from compose.chaos import evidence, times
+from compose.chaos.faults import Done, Faults
+from compose.chaos.schedule import EXPERIMENTS, Step, steps
+from compose.chaos.tail import Tail
+from compose.chaos.times import Away
+from compose.chaos.workload import Workload
+from compose.chaos.world import ChaosError, Options, World
+from compose.demo.dump import Dump
+from core.ids import partition_for
+from core.verdict import ENDS, KINDS, Verdict, judge
+
+FLOW_S = 60.0
+BACK_S = 60.0
+SETTLE_S = 300.0
+LOOK_AGAIN_S = 30.0
+MOVE_S = 30.0
+_POLL_S = 0.2
+DEATHS = ("kill_connector", "kill_host", "kill_all", "crash_point", "lose_offsets")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    name: str = "mix"
+    minutes: float = 10.0
+    seed: int = 1
+    rate: float = 20.0
+    world: Options = field(default_factory=Options)
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A step, what it did, and how long it was until everything answered again; None where that was not waited for."""
+
+    step: Step
+    done: Done
+    back_s: float | None
+    stuck: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        done = asdict(self.done)
+        return {
+            "number": self.step.number,
+            "fault": self.step.fault,
+            **{name: value for name, value in done.items() if value not in ((), {}, False)},
+            "back_s": None if self.back_s is None else round(self.back_s, 2),
+            "stuck": list(self.stuck),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    plan: Plan
+    machine: Mapping[str, Any]
+    figures: Mapping[str, Any]
+    targets: Sequence[Target]
+    verdict: Verdict
+    kept: Path | None = None  # the data directory, where something was wrong
+
+    @property
+    def clean(self) -> bool:
+        return self.verdict.clean
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "chaos": self.plan.name,
+            "seed": self.plan.seed,
+            "minutes": self.plan.minutes,
+            "machine": dict(self.machine),
+            "figures": {name: rounded(value) for name, value in self.figures.items()},
+            "targets": [
+                {"name": each.name, "goal": each.goal, "value": rounded(each.value), "met": each.met}
+                for each in self.targets
+            ],
+        }
+
+
+class Run:
+    def __init__(self, plan: Plan, tell: Tell) -> None:
+        self._plan = plan
+        self._began = time.monotonic()
+        self._say = tell
+        self._happened: list[Happened] = []
+
+    def go(self) -> Report:
+        """The data directory is removed when nothing was wrong."""
+        where = machine()
+        world = World(self._plan.world, self._tell)
+        with world:
+            verdict, figures = self._in(world)
+            if not verdict.clean:
+                self._keep(world, verdict)
+        report = Report(self._plan, where, figures, _targets(figures), verdict, None if verdict.clean else world.folder)
+        if verdict.clean:
+            shutil.rmtree(world.folder, ignore_errors=True)
+        return report
+
+    def _tell(self, text: str) -> None:
+        self._say(f"{time.monotonic() - self._began:7.1f} s  {text}")
+
+    def _in(self, world: World) -> tuple[Verdict, dict[str, Any]]:
+        with Tail(world.settings) as tail:
+            with Workload(world.settings, world.simulator, world.people, tail, self._plan.rate) as load:
+                self._wait_flowing(world, tail)
+                self._hit(world, load, tail)
+                settled_s = self._settle(world, load, tail)
+            verdict = self._judge(world, load, tail)
+            return verdict, self._figures(world, load, tail, verdict, settled_s)
+
+    def _wait_flowing(self, world: World, tail: Tail) -> None:
+        began = time.time()
+        if not world.wait_until(lambda: _heard(world, tail, began), FLOW_S):
+            raise ChaosError(
+                f"not every instance was heard of within {FLOW_S:.0f} s; the logs are in {world.stack.files.logs}"
+            )
+        self._tell(f"load runs: {self._plan.rate:g} messages a second each way, {len(world.people.phones)} instances")
+
+    # --- faults ------------------------------------------------------------------------------------------------------
+
+    def _hit(self, world: World, load: Workload, tail: Tail) -> None:
+        faults = Faults(world, load)
+        end = time.monotonic() + self._plan.minutes * 60
+        with (world.folder / "faults.jsonl").open("a") as log:
+            for step in steps(self._plan.seed, EXPERIMENTS[self._plan.name], self._plan.minutes):
+                time.sleep(min(step.pause_s, max(0.0, end - time.monotonic())))
+                if time.monotonic() >= end:
+                    return
+                done = faults.do(step)
+                happened = self._follow(world, tail, step, done)
+                self._happened.append(happened)
+                log.write(json.dumps(happened.as_dict()) + "\n")
+                log.flush()
+                self._tell(_line(happened))
+                load.raise_failure()
+                tail.raise_failure()
+
+    def _follow(self, world: World, tail: Tail, step: Step, done: Done) -> Happened:
+        """Wait until whoever it hit is back, but for the steps that another one is to overlap."""
+        if step.overlaps or not done.hit:
+            return Happened(step, done, None)
+        began = time.time()
+        if done.broker:
+            world.wait_until(lambda: world.part("kafka").ready, BACK_S)
+            began = time.time()
+        moved = set(done.moved)
+
+        def away() -> list[str]:
+            back_moved = {name for name in moved if tail.online_after(name, done.at) is not None}
+            return sorted((moved - back_moved) | {name for name in world.people.phones if tail.last(name) < began})
+
+        back = world.wait_until(lambda: not away(), BACK_S)
+        return Happened(step, done, time.time() - began, tuple(away()) if not back else ())
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def _settle(self, world: World, load: Workload, tail: Tail) -> float:
+        self._tell("the load ends; settling")
+        began = time.monotonic()
+        left = load.stop()
+        if left:
+            raise ChaosError(f"{left} records were neither acknowledged nor failed")
+        told = began
+        while (flight := load.in_flight()).total or not world.stack.state.ready:
+            tail.raise_failure()
+            now = time.monotonic()
+            if now - began > SETTLE_S:
+                self._tell(f"not settled after {SETTLE_S:.0f} s: {flight}")
+                break
+            if now - told > 10:
+                told = now
+                states = Counter(tail.state(instance) for instance in world.people.phones)
+                self._tell(f"in flight: {flight}; instances: {dict(states)}")
+            time.sleep(_POLL_S)
+        return time.monotonic() - began
+
+    def _judge(self, world: World, load: Workload, tail: Tail) -> Verdict:
+        """Recipients and receipts may be behind the log for a moment, so what differs is looked at again."""
+        dump = Dump(world.settings)
+        deadline = time.monotonic() + LOOK_AGAIN_S
+        while True:
+            verdict = judge(
+                evidence.collect(
+                    dump,
+                    world.simulator,
+                    world.people.phones,
+                    load.acknowledged,
+                    load.requests,
+                    [each.claim for each in tail.owned()],
+                )
+            )
+            if verdict.clean or time.monotonic() > deadline:
+                return verdict
+            time.sleep(1.0)
+
+    def _keep(self, world: World, verdict: Verdict) -> None:
+        path = world.folder / "violations.jsonl"
+        path.write_text("".join(json.dumps(each.as_dict()) + "\n" for each in verdict.violations))
+        ledger = world.folder / "ledger.json"
+        ledger.write_text(json.dumps(world.simulator.ledger(dedupe=False)))
+        for line in verdict.lines():
+            self._tell(line)
+        self._tell(f"kept: {world.folder}; what differs: {path}; what happened: {world.folder / 'faults.jsonl'}")
+
+    def _figures(self, world: World, load: Workload, tail: Tail, verdict: Verdict, settled_s: float) -> dict[str, Any]:
+        kills, by_target = 0, Counter[str]()
+        for each in self._happened:
+            kills += each.done.kills
+            by_target[each.step.fault] += each.done.kills
+        starts = [each.done.at for each in self._happened] + [time.time()]
+        away = defaultdict(list)
+        for number, each in enumerate(self._happened):
+            if each.step.fault in DEATHS and each.done.kills:
+                away[each.step.fault].append(Away(each.done.at, starts[number + 1], each.done.moved))
+        members = defaultdict(list)
+        for instance in world.people.phones:
+            members[partition_for(instance, world.settings.kafka.partitions)].append(instance)
+        connector = times.returns(away["kill_connector"], tail.online_after)
+        host = times.returns(away["kill_host"], tail.online_after)
+        broker = [each.back_s for each in self._happened if each.done.broker and each.back_s is not None]
+        return {
+            "sessions": len(world.people.phones),
+            "connectors": len(world.names),
+            "kills": kills,
+            "kills_by_target": {name: count for name, count in sorted(by_target.items()) if count},
+            "kills_without_work_in_flight": sum(each.done.idle for each in self._happened),
+            "faults": dict(sorted(Counter(each.step.fault for each in self._happened).items())),
+            "commands": verdict.counts["out: commands"],
+            "commands_failed_at_the_producer": len(load.failed),
+            "messages_in": verdict.counts["in: accepted by WhatsApp"],
+            "messages_received": verdict.counts["out: received"],
+            "requests": len(load.requests),
+            **{kind: verdict.number(kind) for kind in KINDS},
+            **{end: verdict.counts[end] for end in ENDS},
+            **times.figures("failover", connector),
+            **times.figures("host_failover", host),
+            **times.figures("move", times.moves(tail.owned(), members, tail.online_after, MOVE_S)),
+            **times.figures("broker", broker),
+            "stuck": sum(bool(each.stuck) for each in self._happened),
+            "settled_s": settled_s,
+        }
+
+
+def _heard(world: World, tail: Tail, since: float) -> bool:
+    return all(tail.last(instance) > since for instance in world.people.phones)
+
+
+def _line(happened: Happened) -> str:
+    step, done = happened.step, happened.done
+    back = "" if happened.back_s is None else f", all back after {happened.back_s:.1f} s"
+    stuck = f", NOT BACK: {', '.join(happened.stuck)}" if happened.stuck else ""
+    detail = f" {json.dumps(done.detail)}" if done.detail else ""
+    flight = f"{done.flight.commands} commands, {done.flight.messages} messages in flight"
+    return f"#{step.number} {step.fault} {', '.join(done.hit)}{detail}: {flight}{back}{stuck}"
+
+
+def _targets(figures: Mapping[str, Any]) -> list[Target]:
+    out = [Target(kind, 0, figures[kind]) for kind in KINDS]
+    goals = {"failover_p50_s": 1.5, "failover_p99_s": 3.0, "move_p99_s": 2.0, "broker_p99_s": 15.0}
+    return out + [Target(name, goal, figures[name]) for name, goal in goals.items() if figures[name] is not None]
