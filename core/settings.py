@@ -63,6 +63,23 @@ class RegistrySettings(Section):
     external: bool = False
 
 
+class ClickHouseSettings(Section):
+    """The server and what it keeps; `external` means that it is not ours to start. With `cluster`, its name there, tables
+    are replicated and distributed. Rows are kept so many days, 0 = for ever: events from when they were received, typed
+    tables and rollups by their own time."""
+
+    host: Annotated[str, StringConstraints(pattern=r"^[^\s,:/]+$|^[0-9a-fA-F:]+$")] = "127.0.0.1"
+    port: Port = 9000
+    http_port: Port = 8123
+    user: Annotated[str, StringConstraints(min_length=1)] = "default"
+    password: SecretStr = SecretStr("")
+    database: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] = "wharf"
+    external: bool = False
+    cluster: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")] | None = None
+    retention_days: Annotated[int, Field(ge=0, le=36_500)] = 400
+    rollup_retention_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+
+
 class SimulatorSettings(Section):
     """Only with `enabled` may anything lead to the simulated WhatsApp."""
 
@@ -137,6 +154,15 @@ class RegistrarSettings(ProcessorSettings):
     deleted_retention_hours: Annotated[int, Field(ge=1, le=8_760)] = 168
 
 
+class SinkSettings(ProcessorSettings):
+    """A batch of a partition is inserted when it has `batch_records` or is `batch_ms` old; `buffer_mb` is read ahead at most."""
+
+    slot: Slot = "sink-1"
+    batch_records: Annotated[int, Field(ge=1, le=200_000)] = 50_000
+    batch_ms: Annotated[int, Field(ge=10, le=60_000)] = 2_000
+    buffer_mb: Annotated[int, Field(ge=4, le=16_384)] = 64
+
+
 class TelemetrySettings(Section):
     host: Literal["127.0.0.1", "::1", "localhost"] = "127.0.0.1"
     port: Port = 0
@@ -149,10 +175,12 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings = KafkaSettings()
     registry: RegistrySettings = RegistrySettings()
+    clickhouse: ClickHouseSettings = ClickHouseSettings()
     simulator: SimulatorSettings = SimulatorSettings()
     connector: ConnectorSettings = ConnectorSettings()
     limiter: LimiterSettings = LimiterSettings()
     registrar: RegistrarSettings = RegistrarSettings()
+    sink: SinkSettings = SinkSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     data_dir: Path = Path("data")
     # Key-encryption keys and the message-id secret; `keys` (the file's JSON) wins over the file.
