@@ -119,7 +119,8 @@ class ConnectorProcessor:
     def sessions(self) -> Iterator[Session]:
         """All sessions of owned partitions."""
         for partition in self._partitions.values():
-            yield from partition.sessions.values()
+            if partition.owned:
+                yield from partition.sessions.values()
 
     # ------------------------------------------------------------------ the life of a partition
 
@@ -186,7 +187,8 @@ class ConnectorProcessor:
         by_ms = self._set_back.by(now_ms)
         if by_ms:
             self._clock_was_set_back(by_ms)
-        due, self._due = self._due, set()
+        # Until its partition is owned a session is not restored, and nothing it would do now is true.
+        due, self._due = {session for session in self._due if self._is_owned(session)}, set()
         while self._timers and self._timers[0][0] <= now_ms:
             session = heapq.heappop(self._timers)[2]
             # A timer may outlive its session: another of the same name may be there by now.
@@ -280,6 +282,10 @@ class ConnectorProcessor:
 
     def _partition(self, partition: int) -> _Partition:
         return self._partitions.setdefault(partition, _Partition())
+
+    def _is_owned(self, session: Session) -> bool:
+        where = self._partitions.get(session.partition)
+        return where is not None and where.owned
 
     def _find(self, partition: int, instance_id: str) -> Session | None:
         where = self._partitions.get(partition)

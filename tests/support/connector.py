@@ -136,8 +136,8 @@ class Rig:
         self._wanted: list[tuple[int, str]] = []
         self.start()
 
-    def start(self) -> None:
-        """A new process on what is committed."""
+    def start(self, turns_before: int = 0) -> None:
+        """A new process on what is committed; so many turns, for other partitions, come before it owns this one."""
         self.driver = ScriptedDriver()
         self._wanted = []
         self.processor = ConnectorProcessor(
@@ -158,6 +158,8 @@ class Rig:
                 self.processor.restore(PARTITION, record.key, record.value)
         for instance_id in self.instances:
             self._table(instance_id)
+        for _ in range(turns_before):
+            self.turn()
         self.processor.owned(PARTITION, {("commands.admitted", PARTITION): self.position})
 
     # the state reader's side

@@ -107,6 +107,19 @@ def test_a_session_is_restored_from_what_was_committed_and_under_a_new_epoch(onl
     assert online.decoded("events.message")[-1]["envelope"]["session_epoch"] == 2
 
 
+def test_turns_while_a_partition_is_taken_over_leave_its_sessions_alone(online: Rig) -> None:
+    online.driver.entry(message("M1"), changes=[("session/88", b"ratchet")])
+    online.turn()
+    before = online.states()
+    online.start(turns_before=3)
+    online.settle()
+    assert online.states() == before, "it is not told to be new"
+    assert online.driver.opened[0][1] == {"device": b"keys", "session/88": b"ratchet"}
+    online.driver.entry(message("M2"))
+    online.turn()
+    assert online.decoded("events.message")[-1]["envelope"]["session_epoch"] == 2
+
+
 def test_a_closed_session_is_read_again_and_opened_with_a_wait(online: Rig) -> None:
     online.driver.entry(message("M1"), changes=[("session/88", b"ratchet")])
     online.driver.gone()
