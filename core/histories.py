@@ -5,13 +5,13 @@ Pure. Histories are sequences in the order of their log or ledger; `at` says whe
 Order: per (instance, chat) messages leave a stage in the order in which they entered the one before it.
 Epochs: the records of an instance in one topic have strictly growing (epoch, seq); a lower one is a stale owner's.
 Numbers: seq counts every event of an epoch from 1 over all topics; a number that is missing is an event that is lost.
-Marks: who lost a partition without releasing it was fenced, and that incarnation never writes there again.
+Marks: a claim always stands (it comes after a fence and a read to the end), a release is the owner's only.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from core.kafka.marks import MarkKind
@@ -99,19 +99,15 @@ def missing_numbers(stamps: Iterable[Stamp]) -> list[Stamp]:
     ]
 
 
-def overlapping(claims: Sequence[Claim]) -> list[Claim]:
-    """Marks that somebody wrote who could not be the owner any more; `claims` are in log order per partition."""
+def overlapping(claims: Iterable[Claim]) -> list[Claim]:
+    """Releases of one who was not the owner then; `claims` are in log order per partition."""
     owner: dict[int, str] = {}
-    fenced: dict[int, set[str]] = defaultdict(set)
     out = []
     for claim in claims:
-        holder = owner.get(claim.partition)
-        if claim.incarnation in fenced[claim.partition] or (claim.kind == "release" and claim.incarnation != holder):
-            out.append(claim)
-        elif claim.kind == "release":
+        if claim.kind == "claim":
+            owner[claim.partition] = claim.incarnation
+        elif owner.get(claim.partition) == claim.incarnation:
             del owner[claim.partition]
         else:
-            if holder is not None and holder != claim.incarnation:
-                fenced[claim.partition].add(holder)
-            owner[claim.partition] = claim.incarnation
+            out.append(claim)
     return out

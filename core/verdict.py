@@ -111,7 +111,7 @@ def judge(evidence: Evidence) -> Verdict:
     violations += [
         Violation(
             DOUBLE_OWNERSHIP,
-            f"{claim.kind} of one who was fenced or never had it",
+            "release by one who was not the owner",
             (str(claim.partition), claim.slot, claim.incarnation),
             (claim.at,),
         )

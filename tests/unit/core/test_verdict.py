@@ -125,9 +125,9 @@ SEEDED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     ),
     "two records under the same numbers": (DOUBLE_OWNERSHIP, lambda e: replace(e, stamps=[*e.stamps, e.stamps[-1]])),
     "a number is missing": (LOST, lambda e: replace(e, stamps=[each for each in e.stamps if not _is_hole(each)])),
-    "a mark of one who was fenced": (
+    "a release after another one's claim": (
         DOUBLE_OWNERSHIP,
-        lambda e: replace(e, claims=[*e.claims, Claim(0, 7, "claim", "connector-1", "a")]),
+        lambda e: replace(e, claims=[*e.claims, Claim(0, 7, "release", "connector-2", "c")]),
     ),
     "a release of one who does not own": (
         DOUBLE_OWNERSHIP,
