@@ -24,7 +24,7 @@ lint: setup-tests ## ruff, mypy, go vet, staticcheck
 
 test: setup-tests lint ## lint, types, and the tests of all languages
 	$(TOOLCHAIN) go test ./...
-	$(VENV)/pytest tests/unit tests/integration tests/e2e
+	$(VENV)/pytest tests/unit tests/integration tests/e2e tests/chaos
 
 test-long: setup-tests ## hours: fuzzing, outages of Kafka and whatever else stands in tests/long
 	$(VENV)/pytest tests/long -s

@@ -14,7 +14,8 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, get_args
 
 from confluent_kafka import KafkaException
@@ -102,7 +103,7 @@ class Faults:
     def crash_point(self, step: Step) -> Done:
         """Killed, and started so that it kills itself at a chosen place of its work."""
         site = self._connector(step)
-        faults = _crash(step.luck)
+        faults = {**self._world.options.faults, **_crash(step.luck)}
         owned = self._world.owned_by(site.name)
         self._world.stack.files.put_next_env(site.name, {"WHARF_TEST_FAULTS": json.dumps(faults)})
         restarts = self._world.part(site.name).restarts
@@ -153,6 +154,25 @@ class Faults:
         self._world.wait_until(lambda: self._load.in_flight(instances).total > 0, IN_FLIGHT_S)
         time.sleep(step.luck.uniform(0.0, 0.08))
         return self._load.in_flight(instances)
+
+    def pause_point(self, step: Step) -> Done:
+        """Killed, and started so that it stands still at a chosen place of its work; then it goes on."""
+        site = self._connector(step)
+        point = step.luck.choice([point for point in get_args(Point) if point != "after_release"])
+        faults = {"crash": {"point": point, "nth": _nth(step.luck, point), "signal": "STOP"}}
+        owned = self._world.owned_by(site.name)
+        wanted = {**self._world.options.faults, **faults}
+        self._world.stack.files.put_next_env(site.name, {"WHARF_TEST_FAULTS": json.dumps(wanted)})
+        killed = self._world.pid(site.name)
+        done = self._kill([site.name], owned, step)
+        self._world.wait_until(lambda: self._world.pid(site.name) not in (None, killed), RESTART_S)
+        pid = self._world.pid(site.name)
+        stood, _ = self._provoke(owned, lambda: pid is not None and _stands(pid))
+        if stood and pid is not None:
+            time.sleep(step.lasts_s)
+            _signal(pid, signal.SIGCONT)
+        detail = {"point": faults["crash"], "reached": bool(stood), "seconds": round(step.lasts_s, 1)}
+        return replace(done, detail=detail)
 
     # --- standing still, being cut off -------------------------------------------------------------------------------
 
@@ -314,8 +334,21 @@ def _crash(luck: random.Random) -> dict[str, Any]:
     if luck.random() < 0.3:
         return {"host": {"crash_at": [[luck.choice(HOST_POINTS), luck.randint(1, 12)]]}}
     point = luck.choice(get_args(Point))
-    # A start passes the points of a take-over once.
-    return {"crash": {"point": point, "nth": 1 if point in START_POINTS else luck.randint(1, 12)}}
+    return {"crash": {"point": point, "nth": _nth(luck, point)}}
+
+
+def _nth(luck: random.Random, point: str) -> int:
+    """A start passes the points of a take-over once."""
+    return 1 if point in START_POINTS else luck.randint(1, 12)
+
+
+def _stands(pid: int) -> bool:
+    """Whether it was stopped by a signal."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] == "T"
 
 
 def _delete_group(admin: Any, group: str) -> bool:

@@ -16,7 +16,7 @@ from compose.bench.report import Target, rounded
 from compose.bench.watch import Tell
 from compose.chaos import evidence, times
 from compose.chaos.faults import Done, Faults
-from compose.chaos.schedule import EXPERIMENTS, Step, steps
+from compose.chaos.schedule import Step, steps
 from compose.chaos.tail import Tail
 from compose.chaos.times import Away
 from compose.chaos.workload import Workload
@@ -31,7 +31,7 @@ SETTLE_S = 300.0
 LOOK_AGAIN_S = 30.0
 MOVE_S = 30.0
 _POLL_S = 0.2
-DEATHS = ("kill_connector", "kill_host", "kill_all", "crash_point", "lose_offsets")
+DEATHS = ("kill_connector", "kill_host")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Plan:
     seed: int = 1
     rate: float = 20.0
     world: Options = field(default_factory=Options)
+    log: Path | None = None  # what happened, a JSON object per fault; else beside the data
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,6 @@ class Run:
         world = World(self._plan.world, self._tell)
         with world:
             verdict, figures = self._in(world)
-            if not verdict.clean:
-                self._keep(world, verdict)
         report = Report(self._plan, where, figures, _targets(figures), verdict, None if verdict.clean else world.folder)
         if verdict.clean:
             shutil.rmtree(world.folder, ignore_errors=True)
@@ -120,6 +119,8 @@ class Run:
                 self._hit(world, load, tail)
                 settled_s = self._settle(world, load, tail)
             verdict = self._judge(world, load, tail)
+            if not verdict.clean:
+                self._keep(world, tail, verdict)
             return verdict, self._figures(world, load, tail, verdict, settled_s)
 
     def _wait_flowing(self, world: World, tail: Tail) -> None:
@@ -135,8 +136,8 @@ class Run:
     def _hit(self, world: World, load: Workload, tail: Tail) -> None:
         faults = Faults(world, load)
         end = time.monotonic() + self._plan.minutes * 60
-        with (world.folder / "faults.jsonl").open("a") as log:
-            for step in steps(self._plan.seed, EXPERIMENTS[self._plan.name], self._plan.minutes):
+        with self._log(world).open("w") as log:
+            for step in steps(self._plan.seed, self._plan.name, self._plan.minutes):
                 time.sleep(min(step.pause_s, max(0.0, end - time.monotonic())))
                 if time.monotonic() >= end:
                     return
@@ -148,6 +149,9 @@ class Run:
                 self._tell(_line(happened))
                 load.raise_failure()
                 tail.raise_failure()
+
+    def _log(self, world: World) -> Path:
+        return self._plan.log or world.folder / "faults.jsonl"
 
     def _follow(self, world: World, tail: Tail, step: Step, done: Done) -> Happened:
         """Wait until whoever it hit is back, but for the steps that another one is to overlap."""
@@ -207,14 +211,16 @@ class Run:
                 return verdict
             time.sleep(1.0)
 
-    def _keep(self, world: World, verdict: Verdict) -> None:
+    def _keep(self, world: World, tail: Tail, verdict: Verdict) -> None:
+        """Beside the data: what differs, who owned what when, and the ledger."""
         path = world.folder / "violations.jsonl"
         path.write_text("".join(json.dumps(each.as_dict()) + "\n" for each in verdict.violations))
-        ledger = world.folder / "ledger.json"
-        ledger.write_text(json.dumps(world.simulator.ledger(dedupe=False)))
+        owners = [{"time": each.at, **asdict(each.claim)} for each in tail.owned()]
+        (world.folder / "owners.jsonl").write_text("".join(json.dumps(each) + "\n" for each in owners))
+        (world.folder / "ledger.json").write_text(json.dumps(world.simulator.ledger(dedupe=False)))
         for line in verdict.lines():
             self._tell(line)
-        self._tell(f"kept: {world.folder}; what differs: {path}; what happened: {world.folder / 'faults.jsonl'}")
+        self._tell(f"kept: {world.folder}; what differs: {path}; what happened: {self._log(world)}")
 
     def _figures(self, world: World, load: Workload, tail: Tail, verdict: Verdict, settled_s: float) -> dict[str, Any]:
         kills, by_target = 0, Counter[str]()
@@ -224,7 +230,7 @@ class Run:
         starts = [each.done.at for each in self._happened] + [time.time()]
         away = defaultdict(list)
         for number, each in enumerate(self._happened):
-            if each.step.fault in DEATHS and each.done.kills:
+            if each.step.fault in DEATHS:
                 away[each.step.fault].append(Away(each.done.at, starts[number + 1], each.done.moved))
         members = defaultdict(list)
         for instance in world.people.phones:

@@ -20,6 +20,7 @@ MIX: dict[str, int] = {
     "kill_broker": 4,
     "kill_all": 2,
     "crash_point": 14,
+    "pause_point": 5,
     "pause_connector": 5,
     "cut_kafka": 5,
     "cut_whatsapp": 6,
@@ -32,15 +33,19 @@ MIX: dict[str, int] = {
 # Alone only: it needs a file system of its own.
 ALONE: dict[str, int] = {"disk_full": 1}
 
+# Each fault of the mix once, in a random order.
+TOUR = "tour"
 EXPERIMENTS: dict[str, Mapping[str, int]] = {
     "mix": MIX,
+    TOUR: MIX,
     "kills": {name: weight for name, weight in MIX.items() if name.startswith("kill_")},
     **{name.replace("_", "-"): {name: 1} for name in (*MIX, *ALONE)},
 }
 
-# Seconds a fault lasts, where it lasts: (least, most, most in runs of half an hour and longer).
+# Seconds a fault lasts, where it lasts: (least, most, most in runs of half an hour and longer). Just once: the least.
 LASTS: dict[str, tuple[float, float, float]] = {
     "pause_connector": (1.0, 20.0, 60.0),
+    "pause_point": (1.0, 12.0, 20.0),
     "cut_kafka": (1.0, 12.0, 30.0),
     "cut_whatsapp": (0.5, 8.0, 30.0),
     "storm": (5.0, 10.0, 30.0),
@@ -67,21 +72,28 @@ class Step:
     luck: random.Random = field(compare=False, repr=False)
 
 
-def steps(seed: int, weights: Mapping[str, int], minutes: float) -> Iterator[Step]:
-    """Without end; each step's luck depends on the seed and its number only."""
+def steps(seed: int, name: str, minutes: float) -> Iterator[Step]:
+    """Of an experiment; without end, but for the tour. A step's luck depends on the seed and its number only."""
     rng = random.Random(seed)
-    names, chances = list(weights), list(weights.values())
-    number = 0
-    while True:
-        number += 1
-        fault = rng.choices(names, chances)[0]
+    for number, fault in enumerate(_names(rng, name), 1):
         least, usual, most = LASTS.get(fault, (0.0, 0.0, 0.0))
+        longest = least if name == TOUR else most if minutes >= LONG_MINUTES else usual
         yield Step(
             number=number,
             fault=fault,
             pause_s=rng.uniform(*PAUSE_S),
-            lasts_s=rng.uniform(least, most if minutes >= LONG_MINUTES else usual),
+            lasts_s=rng.uniform(least, longest),
             target=rng.randrange(1 << 30),
             overlaps=rng.random() < OVERLAP,
             luck=random.Random(f"{seed}/{number}"),
         )
+
+
+def _names(rng: random.Random, name: str) -> Iterator[str]:
+    weights = EXPERIMENTS[name]
+    names, chances = list(weights), list(weights.values())
+    if name == TOUR:
+        yield from rng.sample(names, len(names))
+        return
+    while True:
+        yield rng.choices(names, chances)[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import random
 import subprocess
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -64,7 +65,7 @@ class Options:
     connectors: int = 2
     small_disk: bool = False
     env: Mapping[str, str] | None = None  # more settings of every process
-    connector_faults: str = ""  # WHARF_TEST_FAULTS of every start of every connector
+    faults: Mapping[str, Any] = field(default_factory=dict)  # WHARF_TEST_FAULTS of every start of every process of ours
 
 
 class World:
@@ -121,6 +122,7 @@ class World:
             env_name("registry.url"): f"http://{LOOPBACK}:{port()}",
             "WHARF_ALLOW_FAULTS": "1",
             "WHARF_TEST_LONGEST_PAUSE": "0",
+            **({"WHARF_TEST_FAULTS": json.dumps(self.options.faults)} if self.options.faults else {}),
             **(self.options.env or {}),
         }
         self.env = env
@@ -144,11 +146,10 @@ class World:
         )
 
     def _site_env(self, site: Site, directions: Directions) -> dict[str, str]:
-        env = {
+        return {
             env_name("kafka.bootstrap"): f"{LOOPBACK}:{site.kafka.port}",
             env_name("simulator.control_url"): directions.url,
         }
-        return env | ({"WHARF_TEST_FAULTS": self.options.connector_faults} if self.options.connector_faults else {})
 
     def _info(self, site: Site) -> dict[str, Any]:
         with Simulator(self.stack.settings.simulator.control_url) as simulator:

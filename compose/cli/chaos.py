@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -15,6 +17,7 @@ from compose.cli.output import Json, print_json, print_table, stderr, stdout
 from compose.demo.simulator import SimulatorError
 from compose.stack.component import StackError
 from compose.toolchain.java import NoJavaError
+from core.faults import Mutant, allowed
 
 EXIT_ERROR = 1
 
@@ -32,6 +35,8 @@ def chaos(
     sessions: Annotated[int, typer.Option("--sessions", min=1, help="So many instances with two contacts each.")] = 20,
     connectors: Annotated[int, typer.Option("--connectors", min=1, help="So many connectors share them.")] = 2,
     rate: Annotated[float, typer.Option("--rate", min=0.1, help="Messages a second each way, over all.")] = 20.0,
+    log: Annotated[Path | None, typer.Option("--log", help="Write a JSON line per fault to this file.")] = None,
+    mutant: Annotated[str | None, typer.Option("--mutant", hidden=True)] = None,
     json: Json = False,
 ) -> None:
     """Kill, cut off, pause and confuse a local stack of its own; nothing may be lost, doubled or out of order.
@@ -42,8 +47,8 @@ def chaos(
         raise typer.BadParameter(f"{name}: there are {', '.join(EXPERIMENTS)}")
     told = stderr()
     seed = random.randrange(1_000_000) if seed is None else seed
-    options = Options(sessions, connectors, small_disk=name == "disk-full")
-    plan = Plan(name, minutes, seed, rate, options)
+    options = Options(sessions, connectors, small_disk=name == "disk-full", faults=_left_out(mutant))
+    plan = Plan(name, minutes, seed, rate, options, log)
     told.print(f"{name}: seed {seed}, {minutes:g} minutes", markup=False, soft_wrap=True)
     try:
         report = Run(plan, lambda text: told.print(text, markup=False, soft_wrap=True)).go()
@@ -56,6 +61,17 @@ def chaos(
         _show(report)
     if not report.clean:
         raise typer.Exit(EXIT_ERROR)
+
+
+def _left_out(mutant: str | None) -> dict[str, Any]:
+    """Faults that leave a mechanism out, to see that the judge finds what comes of it."""
+    if mutant is None:
+        return {}
+    if not allowed(os.environ):
+        raise typer.BadParameter("a mutant needs WHARF_ALLOW_FAULTS=1")
+    if mutant in get_args(Mutant):
+        return {"mutants": [mutant]}
+    return {"host": {"mutant": mutant}}
 
 
 def _show(report: Report) -> None:

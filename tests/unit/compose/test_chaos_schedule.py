@@ -7,14 +7,14 @@ from itertools import islice
 import pytest
 
 from compose.chaos.faults import Faults
-from compose.chaos.schedule import ALONE, EXPERIMENTS, LASTS, MIX, PAUSE_S, Step, steps
+from compose.chaos.schedule import ALONE, EXPERIMENTS, LASTS, MIX, PAUSE_S, TOUR, Step, steps
 from compose.chaos.tail import Online, Owned
 from compose.chaos.times import Away, figures, moves, returns
 from core.histories import Claim
 
 
 def schedule(seed: int, name: str = "mix", minutes: float = 10.0, count: int = 2000) -> list[Step]:
-    return list(islice(steps(seed, EXPERIMENTS[name], minutes), count))
+    return list(islice(steps(seed, name, minutes), count))
 
 
 def test_the_same_seed_gives_the_same_steps_and_the_same_luck() -> None:
@@ -36,6 +36,18 @@ def test_the_mix_holds_every_fault_of_its_weight() -> None:
     total = sum(MIX.values())
     for name, weight in MIX.items():
         assert names.count(name) / len(names) == pytest.approx(weight / total, abs=0.03)
+
+
+def test_the_tour_does_each_fault_once_and_briefly() -> None:
+    tour = schedule(5, TOUR)
+    assert sorted(step.fault for step in tour) == sorted(MIX)
+    assert [step.fault for step in tour] != [step.fault for step in schedule(6, TOUR)]
+    for step in tour:
+        assert step.lasts_s == LASTS.get(step.fault, (0.0,))[0]
+
+
+def test_experiments_are_made_of_faults_that_there_are() -> None:
+    assert {fault for weights in EXPERIMENTS.values() for fault in weights} == {*MIX, *ALONE}
 
 
 def test_every_fault_can_be_done_and_run_alone() -> None:
