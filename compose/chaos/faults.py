@@ -51,7 +51,7 @@ class Done:
     moved: tuple[str, ...] = ()
     kills: int = 0
     idle: int = 0
-    broker: bool = False
+    broker: int | None = None  # how often Kafka has to have died before it can be back
     detail: dict[str, Any] = field(default_factory=dict)
 
 
@@ -93,7 +93,8 @@ class Faults:
         return self._kill(["registry"], (), step)
 
     def kill_broker(self, step: Step) -> Done:
-        return self._kill(["kafka"], (), step, broker=True)
+        deaths = self._world.part("kafka").restarts
+        return replace(self._kill(["kafka"], (), step), broker=deaths + 1)
 
     def kill_all(self, step: Step) -> Done:
         """Every process of ours within a few milliseconds."""
@@ -140,11 +141,11 @@ class Faults:
             self._load.burst(owned or self._instances, BURST)
         return 0, 0.0
 
-    def _kill(self, names: Sequence[str], owned: Sequence[str], step: Step, *, broker: bool = False) -> Done:
+    def _kill(self, names: Sequence[str], owned: Sequence[str], step: Step) -> Done:
         flight = self._aim(owned, step)
         at = time.time()
         dead = sum(self._signal(name, signal.SIGKILL) for name in names)
-        return Done(tuple(names), at, flight, tuple(owned), *_counted(dead, flight), broker=broker)
+        return Done(tuple(names), at, flight, tuple(owned), *_counted(dead, flight))
 
     def _aim(self, owned: Sequence[str], step: Step) -> Flight:
         """Work in flight at those instances, at a random moment of its way."""
@@ -300,8 +301,9 @@ class Faults:
             _fill(filler)
             time.sleep(0.1)
         filler.unlink()
-        detail = {"seconds": round(step.lasts_s, 1), "broker_ended": self._world.part("kafka").restarts - deaths}
-        return Done(("kafka",), at, flight, broker=True, detail=detail)
+        ended = self._world.part("kafka").restarts - deaths
+        detail = {"seconds": round(step.lasts_s, 1), "broker_ended": ended}
+        return Done(("kafka",), at, flight, broker=deaths + ended, detail=detail)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from compose.chaos.times import Away
 from compose.chaos.workload import Workload
 from compose.chaos.world import ChaosError, Options, World
 from compose.demo.dump import Dump
+from compose.stack.state import ComponentState
 from core.ids import partition_for
 from core.verdict import ENDS, KINDS, Verdict, judge
 
@@ -51,6 +52,7 @@ class Happened:
     step: Step
     done: Done
     back_s: float | None
+    ended_at: float
     stuck: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -58,7 +60,7 @@ class Happened:
         return {
             "number": self.step.number,
             "fault": self.step.fault,
-            **{name: value for name, value in done.items() if value not in ((), {}, False)},
+            **{name: value for name, value in done.items() if value not in ((), {}, None)},
             "back_s": None if self.back_s is None else round(self.back_s, 2),
             "stuck": list(self.stuck),
         }
@@ -155,11 +157,11 @@ class Run:
 
     def _follow(self, world: World, tail: Tail, step: Step, done: Done) -> Happened:
         """Wait until whoever it hit is back, but for the steps that another one is to overlap."""
+        began = ended_at = time.time()
         if step.overlaps or not done.hit:
-            return Happened(step, done, None)
-        began = time.time()
-        if done.broker:
-            world.wait_until(lambda: world.part("kafka").ready, BACK_S)
+            return Happened(step, done, None, ended_at)
+        if done.broker is not None:
+            world.wait_until(lambda: _is_back(world.part("kafka"), done.broker or 0), BACK_S)
             began = time.time()
         moved = set(done.moved)
 
@@ -168,7 +170,7 @@ class Run:
             return sorted((moved - back_moved) | {name for name in world.people.phones if tail.last(name) < began})
 
         back = world.wait_until(lambda: not away(), BACK_S)
-        return Happened(step, done, time.time() - began, tuple(away()) if not back else ())
+        return Happened(step, done, time.time() - began, ended_at, tuple(away()) if not back else ())
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -235,9 +237,11 @@ class Run:
         members = defaultdict(list)
         for instance in world.people.phones:
             members[partition_for(instance, world.settings.kafka.partitions)].append(instance)
+        storms = [(each.done.at, each.ended_at) for each in self._happened if each.step.fault == "storm"]
+        moves = times.moves(tail.owned(), members, tail.online_after, storms, MOVE_S)
         connector = times.returns(away["kill_connector"], tail.online_after)
         host = times.returns(away["kill_host"], tail.online_after)
-        broker = [each.back_s for each in self._happened if each.done.broker and each.back_s is not None]
+        broker = [each.back_s for each in self._happened if each.done.broker is not None and each.back_s is not None]
         return {
             "sessions": len(world.people.phones),
             "connectors": len(world.names),
@@ -254,11 +258,15 @@ class Run:
             **{end: verdict.counts[end] for end in ENDS},
             **times.figures("failover", connector),
             **times.figures("host_failover", host),
-            **times.figures("move", times.moves(tail.owned(), members, tail.online_after, MOVE_S)),
+            **times.figures("move", moves),
             **times.figures("broker", broker),
             "stuck": sum(bool(each.stuck) for each in self._happened),
             "settled_s": settled_s,
         }
+
+
+def _is_back(part: ComponentState, deaths: int) -> bool:
+    return part.restarts >= deaths and part.ready
 
 
 def _heard(world: World, tail: Tail, since: float) -> bool:

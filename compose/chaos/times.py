@@ -33,20 +33,27 @@ def moves(
     owned: Sequence[Owned],
     members: Mapping[int, Sequence[str]],
     online_after: Callable[[str, float], Online | None],
+    spans: Sequence[tuple[float, float]],
     longest_s: float,
 ) -> list[float]:
     """Seconds from a slot's release of a partition until its instances were online with another one.
 
-    `members`: partition → instances. A release that nobody follows up within `longest_s` is no move.
+    `members`: partition → instances. Only releases within `spans` count: at other times a slot that died right after its
+    release is waited for, which is no move. Nor is one that nobody follows up within `longest_s`.
     """
     out = []
     released: dict[int, Owned] = {}
     for mark in owned:
         partition = mark.claim.partition
         before = released.pop(partition, None)
-        if mark.claim.kind == "release":
+        if mark.claim.kind == "release" and any(begin <= mark.at <= end for begin, end in spans):
             released[partition] = mark
-        elif before is not None and before.claim.slot != mark.claim.slot and mark.at - before.at < longest_s:
+        elif (
+            mark.claim.kind == "claim"
+            and before is not None
+            and before.claim.slot != mark.claim.slot
+            and mark.at - before.at < longest_s
+        ):
             for instance in members.get(partition, ()):
                 online = online_after(instance, before.at)
                 if online is not None and online.at - before.at < longest_s:

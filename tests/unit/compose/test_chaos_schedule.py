@@ -82,8 +82,10 @@ def test_a_move_is_a_release_that_another_slot_follows_up() -> None:
     marks = [mark(0, "claim", "x"), mark(10, "release", "x"), mark(11, "claim", "y")]
     restarted = [mark(20, "release", "y"), mark(21, "claim", "y")]
     too_late = [mark(22, "release", "y"), mark(60, "claim", "x")]
-    found = moves([*marks, *restarted, *too_late], {0: ["a"]}, lambda instance, at: online(history, instance, at), 30)
+    all_marks = [*marks, *restarted, *too_late]
+    found = moves(all_marks, {0: ["a"]}, lambda instance, at: online(history, instance, at), [(5, 99)], 30)
     assert found == [1.5]
+    assert moves(all_marks, {0: ["a"]}, lambda instance, at: online(history, instance, at), [(11, 99)], 30) == []
 
 
 def test_figures_without_samples_are_none() -> None:
