@@ -44,20 +44,14 @@ def moves(
     out = []
     released: dict[int, Owned] = {}
     for mark in owned:
-        partition = mark.claim.partition
-        before = released.pop(partition, None)
-        if mark.claim.kind == "release" and any(begin <= mark.at <= end for begin, end in spans):
-            released[partition] = mark
-        elif (
-            mark.claim.kind == "claim"
-            and before is not None
-            and before.claim.slot != mark.claim.slot
-            and mark.at - before.at < longest_s
-        ):
-            for instance in members.get(partition, ()):
-                online = online_after(instance, before.at)
-                if online is not None and online.at - before.at < longest_s:
-                    out.append(online.at - before.at)
+        partition, before = mark.claim.partition, released.pop(mark.claim.partition, None)
+        if mark.claim.kind == "release":
+            if any(begin <= mark.at <= end for begin, end in spans):
+                released[partition] = mark
+        elif before is not None and before.claim.slot != mark.claim.slot:
+            back = [online_after(instance, mark.at) for instance in members.get(partition, ())]
+            seconds = [online.at - before.at for online in back if online is not None]
+            out += [each for each in seconds if each < longest_s]
     return out
 
 
