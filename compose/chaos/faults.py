@@ -68,84 +68,87 @@ class Faults:
     # --- deaths ------------------------------------------------------------------------------------------------------
 
     def kill_connector(self, step: Step) -> Done:
-        name = self._connector(step).name
-        return self._kill([name], self._world.owned_by(name), step)
+        return self._kill([self._connector(step).name], step)
 
     def kill_host(self, step: Step) -> Done:
         """The child of a connector, which starts it again."""
         name = self._connector(step).name
-        owned = self._world.owned_by(name)
-        pid = self._world.host_pid(name)
+        flight = self._aim(self._owned([name]), step)
+        owned, pid = self._owned([name]), self._world.host_pid(name)
         if pid is None:
             return Done((), time.time(), Flight(), detail={"none": f"{name} has no host now"})
-        flight = self._aim(owned, step)
         at = time.time()
         alive = _signal(pid, signal.SIGKILL)
         return Done((f"{name}/host",), at, flight, tuple(owned), *_counted(int(alive), flight))
 
     def kill_limiter(self, step: Step) -> Done:
-        return self._kill(["limiter"], (), step)
+        return self._kill(["limiter"], step)
 
     def kill_registrar(self, step: Step) -> Done:
-        return self._kill(["registrar"], (), step)
+        return self._kill(["registrar"], step)
 
     def kill_registry(self, step: Step) -> Done:
-        return self._kill(["registry"], (), step)
+        return self._kill(["registry"], step)
 
     def kill_broker(self, step: Step) -> Done:
         deaths = self._world.part("kafka").restarts
-        return replace(self._kill(["kafka"], (), step), broker=deaths + 1)
+        return replace(self._kill(["kafka"], step), broker=deaths + 1)
 
     def kill_all(self, step: Step) -> Done:
         """Every process of ours within a few milliseconds."""
-        owned = [instance for name in self._world.names for instance in self._world.owned_by(name)]
-        return self._kill([*self._world.names, "limiter", "registrar"], owned, step)
+        return self._kill([*self._world.names, "limiter", "registrar"], step)
 
     def crash_point(self, step: Step) -> Done:
         """Killed, and started so that it kills itself at a chosen place of its work."""
         site = self._connector(step)
-        faults = {**self._world.options.faults, **_crash(step.luck)}
-        owned = self._world.owned_by(site.name)
-        self._world.stack.files.put_next_env(site.name, {"WHARF_TEST_FAULTS": json.dumps(faults)})
+        faults = _crash(step.luck)
         restarts = self._world.part(site.name).restarts
-        first = self._kill([site.name], owned, step)
+        first = self._kill_into(site, faults, step)
         self._world.wait_until(lambda: self._is_again(site.name, restarts), RESTART_S)
-        if faults.get("crash", {}).get("point") == "after_release":
-            self._signal(site.name, signal.SIGTERM)
-        if "host" in faults:
-            dead, at = self._await_host_crash(site, owned)
-            # Its successors would die there again: the next start is a plain one.
-            last = self._kill([site.name], self._world.owned_by(site.name) or owned, step)
-            kills, idle, at = first.kills + last.kills + dead, first.idle + last.idle, last.at
-        else:
-            dead, at = self._provoke(owned, lambda: self._world.part(site.name).restarts > restarts + 1)
-            kills, idle = first.kills + dead, first.idle
-        detail = {"point": faults, "reached": bool(dead)}
-        return Done((site.name,), at or first.at, first.flight, tuple(owned), kills, idle, detail=detail)
+        detail: dict[str, Any] = {"point": faults}
+        if "crash" in faults:
+            if faults["crash"]["point"] == "after_release":
+                self._signal(site.name, signal.SIGTERM)
+            died = self._provoke(site, lambda: self._world.part(site.name).restarts > restarts + 1)
+            detail["reached"] = died
+            return replace(first, kills=first.kills + died, detail=detail)
+        pid = self._world.wait_until(lambda: self._world.host_pid(site.name), RESTART_S)
+        died = self._provoke(site, lambda: self._world.host_pid(site.name) != pid)
+        detail["reached"] = died
+        # The host's successors would die there again: the next start of the connector is a plain one.
+        last = self._kill([site.name], step)
+        return replace(last, kills=first.kills + died + last.kills, idle=first.idle + last.idle, detail=detail)
+
+    def _kill_into(self, site: Site, faults: dict[str, Any], step: Step) -> Done:
+        """Killed with work in flight; its next start has these faults."""
+        always = self._world.options.faults
+        wanted = {**always, **faults, "host": {**always.get("host", {}), **faults.get("host", {})}}
+        self._world.stack.files.put_next_env(site.name, {"WHARF_TEST_FAULTS": json.dumps(wanted)})
+        return self._kill([site.name], step)
 
     def _is_again(self, name: str, restarts: int) -> bool:
         """It is ready after that death, or has died again at its point already."""
         part = self._world.part(name)
         return part.restarts > restarts + 1 or (part.restarts > restarts and part.ready)
 
-    def _await_host_crash(self, site: Site, owned: Sequence[str]) -> tuple[int, float]:
-        pid = self._world.wait_until(lambda: self._world.host_pid(site.name), RESTART_S)
-        return self._provoke(owned, lambda: self._world.host_pid(site.name) != pid)
-
-    def _provoke(self, owned: Sequence[str], died: Callable[[], bool]) -> tuple[int, float]:
-        """Load goes on meanwhile, so that the point is reached."""
+    def _provoke(self, site: Site, happened: Callable[[], bool]) -> bool:
+        """Load for whom it owns now, so that the point is reached."""
         end = time.monotonic() + CRASH_S
         while time.monotonic() < end:
-            if self._world.wait_until(died, 0.5):
-                return 1, time.time()
-            self._load.burst(owned or self._instances, BURST)
-        return 0, 0.0
+            if self._world.wait_until(happened, 0.5):
+                return True
+            self._load.burst(self._world.owned_by(site.name) or self._instances, BURST)
+        return False
 
-    def _kill(self, names: Sequence[str], owned: Sequence[str], step: Step) -> Done:
-        flight = self._aim(owned, step)
+    def _kill(self, names: Sequence[str], step: Step) -> Done:
+        flight = self._aim(self._owned(names), step)
+        owned = self._owned(names)
         at = time.time()
         dead = sum(self._signal(name, signal.SIGKILL) for name in names)
         return Done(tuple(names), at, flight, tuple(owned), *_counted(dead, flight))
+
+    def _owned(self, names: Sequence[str]) -> list[str]:
+        return [instance for name in names if name in self._world.names for instance in self._world.owned_by(name)]
 
     def _aim(self, owned: Sequence[str], step: Step) -> Flight:
         """Work in flight at those instances, at a random moment of its way."""
@@ -161,18 +164,15 @@ class Faults:
         site = self._connector(step)
         point = step.luck.choice([point for point in get_args(Point) if point != "after_release"])
         faults = {"crash": {"point": point, "nth": _nth(step.luck, point), "signal": "STOP"}}
-        owned = self._world.owned_by(site.name)
-        wanted = {**self._world.options.faults, **faults}
-        self._world.stack.files.put_next_env(site.name, {"WHARF_TEST_FAULTS": json.dumps(wanted)})
         killed = self._world.pid(site.name)
-        done = self._kill([site.name], owned, step)
+        done = self._kill_into(site, faults, step)
         self._world.wait_until(lambda: self._world.pid(site.name) not in (None, killed), RESTART_S)
         pid = self._world.pid(site.name)
-        stood, _ = self._provoke(owned, lambda: pid is not None and _stands(pid))
+        stood = pid is not None and self._provoke(site, lambda: _stands(pid))
         if stood and pid is not None:
             time.sleep(step.lasts_s)
             _signal(pid, signal.SIGCONT)
-        detail = {"point": faults["crash"], "reached": bool(stood), "seconds": round(step.lasts_s, 1)}
+        detail = {"point": faults["crash"], "reached": stood, "seconds": round(step.lasts_s, 1)}
         return replace(done, detail=detail)
 
     # --- standing still, being cut off -------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ class Faults:
     def lose_offsets(self, step: Step) -> Done:
         """The group's offsets are deleted while no connector can say anything."""
         names = self._world.names
-        owned = [instance for name in names for instance in self._world.owned_by(name)]
+        owned = self._owned(names)
         flight = self._aim((), step)
         group = f"{self._world.settings.kafka.prefix}connector"
         admin = KafkaClients(self._world.settings.kafka, "wharf-chaos").admin()

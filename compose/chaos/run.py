@@ -31,6 +31,8 @@ BACK_S = 60.0
 SETTLE_S = 300.0
 LOOK_AGAIN_S = 30.0
 MOVE_S = 30.0
+# What was committed before a fault may be seen so much later.
+LATE_S = 0.2
 _POLL_S = 0.2
 DEATHS = ("kill_connector", "kill_host")
 
@@ -163,11 +165,9 @@ class Run:
         if done.broker is not None:
             world.wait_until(lambda: _is_back(world.part("kafka"), done.broker or 0), BACK_S)
             began = time.time()
-        moved = set(done.moved)
 
         def away() -> list[str]:
-            back_moved = {name for name in moved if tail.online_after(name, done.at) is not None}
-            return sorted((moved - back_moved) | {name for name in world.people.phones if tail.last(name) < began})
+            return sorted(name for name in world.people.phones if tail.last(name) < began + LATE_S)
 
         back = world.wait_until(lambda: not away(), BACK_S)
         return Happened(step, done, time.time() - began, ended_at, tuple(away()) if not back else ())
