@@ -100,6 +100,7 @@ def run(settings: Settings) -> int:
         clock=clock,
         metrics=metrics,
         faults=faults,
+        standby=settings.connector.standby,
     )
     driver.on_delivery(loop.wakeup)
 

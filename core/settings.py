@@ -133,7 +133,10 @@ class SupervisionSettings(Section):
 
 
 class ConnectorSettings(ProcessorSettings):
+    """`standby` keeps the state of partitions that other connectors own in memory, for faster take-overs."""
+
     slot: Slot = "connector-1"
+    standby: bool = False
     host_binary: Path = Path("build/bin/wharf-host")
     supervision: SupervisionSettings = SupervisionSettings()
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
 
@@ -22,14 +21,17 @@ from core.clock import Clock, SystemClock
 from core.errors import SettingsError
 from core.faults import Faults
 from core.kafka.clients import KafkaClients
+from core.kafka.commits import AWAY, Commits
 from core.kafka.fetch import Fetcher
 from core.kafka.holdings import Holdings, Payload
 from core.kafka.membership import Membership
+from core.kafka.pace import Pace
 from core.kafka.processor import Batch, Processor
 from core.kafka.roles import PartitionRole, Roles
+from core.kafka.standby import Standby
 from core.kafka.takeover import Group, TakeOver
 from core.kafka.topic_admin import copartitioned
-from core.kafka.transaction import Aborted, Away, Left, Transactions, raise_if_fatal
+from core.kafka.transaction import Away, Left, Transactions, raise_if_fatal
 from core.kafka.wakeup import Wakeup
 from core.settings import Settings
 from core.telemetry import metrics as names
@@ -37,30 +39,6 @@ from core.telemetry.health import Check
 from core.telemetry.logs import get_logger
 from core.telemetry.metrics import Metrics
 from core.topics import BY_NAME, Topic
-
-# Reasons of aborts that come with every rebalance and mean nothing by themselves.
-_REBALANCE = frozenset({"ILLEGAL_GENERATION", "UNKNOWN_MEMBER_ID", "REBALANCE_IN_PROGRESS"})
-AWAY = "Kafka does not answer"
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Times of the loop in seconds, and how much one transaction takes from the inputs."""
-
-    transaction: float = 0.010
-    keep_alive: float = 1.5
-    tick: float = 0.05
-    idle: float = 0.005
-    late: float = 5.0
-    give_up: float = 20.0
-    revoke: float = 3.0
-    stop: float = 4.0
-    retry: float = 0.02
-    takeover_slice: float = 0.1
-    takeover_retry: float = 0.5
-    lag: float = 1.0
-    batch: int = 5000
-    batch_bytes: int = 16 << 20
 
 
 class TransactionLoop:
@@ -78,6 +56,7 @@ class TransactionLoop:
         topics: Mapping[str, Topic] = BY_NAME,
         faults: Faults | None = None,
         pace: Pace | None = None,
+        standby: bool = False,
     ) -> None:
         prefix = settings.kafka.prefix
         group = prefix + processor.name
@@ -89,12 +68,19 @@ class TransactionLoop:
         self._clients = KafkaClients(settings.kafka, f"wharf-{processor.name}-{slot}")
         self._group = Group(group, prefix, slot, lambda of: f"{group}.{of}")
         self._faults = faults or Faults()
-        self._transactions = Transactions(
-            lambda: self._clients.transactional_producer(self._group.fence_id(slot)), prefix, self._faults
-        )
         self._fetcher = Fetcher(self._clients.fetcher(group), prefix, frozenset(processor.table_topics))
         member = self._clients.member(group, slot, session_timeout_ms)
         self._membership = Membership(member, prefix + processor.input_topic, self)
+        self._commits = Commits(
+            Transactions(
+                lambda: self._clients.transactional_producer(self._group.fence_id(slot)), prefix, self._faults
+            ),
+            self._membership.metadata,
+            processor.name,
+            clock=self._clock,
+            metrics=self._metrics,
+            pace=self._pace,
+        )
         self._incarnation = f"{self._clock.now_ms()}-{id(self):x}"
         self._holdings = Holdings(
             prefix=prefix,
@@ -103,20 +89,21 @@ class TransactionLoop:
             slot=slot,
             incarnation=self._incarnation,
         )
+        self._standby: Standby | None = None
+        if standby and processor.state_topic is not None:
+            state_topic = prefix + processor.state_topic
+            self._standby = Standby(
+                self._clients, group, state_topic, processor.name, clock=self._clock, metrics=self._metrics
+            )
+        self._partition_count = 0
         self._roles = Roles(processor.name, processor.input_topic, self._metrics)
         self._takeovers: list[TakeOver] = []
         self._inflight: Batch = {}
         self._wakeup = Wakeup()
         self._running = False
         self._stopping = False
-        self._stop_by: float | None = None
-        self._last_commit = 0.0
-        # When Kafka last answered, and what it is that keeps it from it; giving up resets neither.
-        self._answered = 0.0
-        self._trouble = ""
         # The group has dropped this member, or it cannot tell: until the next assignment it is not one.
         self._outside = False
-        self._next_transaction = 0.0
         self._next_tick = 0.0
         self._next_takeover = 0.0
         self._next_lag = 0.0
@@ -129,16 +116,16 @@ class TransactionLoop:
 
     def stop(self) -> None:
         """Let `run()` commit, release and return."""
-        self._stop_by = self._clock.monotonic() + self._pace.stop
+        self._commits.end_within(self._pace.stop)
         self._stopping = True
         self._wakeup.set()
 
     def health(self) -> Check:
         """Healthy while commits succeed; a loop without partitions has nothing to commit."""
-        trouble = self._trouble
+        trouble = self._commits.trouble
         if not self._running:
             return Check(False, f"not running: {trouble}" if trouble else "not running")
-        silent = self._clock.monotonic() - self._answered
+        silent = self._clock.monotonic() - self._commits.answered
         late = f"no commit for {silent:.0f} s: {trouble or AWAY}" if silent > self._pace.late else ""
         if self._takeovers:
             return Check(False, late or "taking over partitions")
@@ -150,7 +137,9 @@ class TransactionLoop:
 
     def roles(self) -> tuple[PartitionRole, ...]:
         """What this process is to each partition."""
-        return self._roles.rows
+        mine = {role.partition: role for role in self._roles.rows}
+        followed = {} if self._standby is None else {role.partition: role for role in self._standby.rows()}
+        return tuple(role for _, role in sorted({**followed, **mine}.items()))
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -160,7 +149,7 @@ class TransactionLoop:
             if self._start():
                 while not self._stopping:
                     self._turn()
-                self._hand_over(set(self._membership.assigned), self._deadline(self._pace.stop))
+                self._hand_over(set(self._membership.assigned), self._commits.deadline(self._pace.stop))
             self._fetcher.close()
             self._membership.close()
             self._log.info("loop_stopped")
@@ -172,6 +161,8 @@ class TransactionLoop:
             self._lose_everything()
             raise
         finally:
+            if self._standby is not None:
+                self._standby.stop()
             self._running = False
 
     def _start(self) -> bool:
@@ -182,20 +173,19 @@ class TransactionLoop:
         topics += [] if processor.state_topic is None else [processor.state_topic]
         while not self._stopping:
             try:
-                copartitioned(self._clients, topics)
-                self._transactions.start(self._deadline(self._pace.give_up))
+                self._partition_count = copartitioned(self._clients, topics)
+                self._commits.start()
             except Away:
-                self._trouble = AWAY
+                self._commits.trouble = AWAY
                 self._log.warning("kafka_away", doing="init_transactions")
             except KafkaException as cause:
                 raise_if_fatal(cause)
-                self._trouble = f"{AWAY} ({cause.args[0].name()})"
+                self._commits.trouble = f"{AWAY} ({cause.args[0].name()})"
                 self._log.warning("kafka_away", doing="start", kafka_error=cause.args[0].name())
                 self._wakeup.wait(self._pace.takeover_retry)
             else:
                 self._membership.join()
-                self._last_commit = self._answered = self._clock.monotonic()
-                self._trouble = ""
+                self._next_lag = self._clock.monotonic() + self._pace.lag
                 self._running = True
                 return True
         return False
@@ -206,22 +196,23 @@ class TransactionLoop:
         busy = self._fetcher.fetch(self._pace.batch)
         now = self._clock.monotonic()
         full = self._fetcher.buffered >= self._pace.batch
-        if len(self._holdings) and (full or now >= self._next_transaction):
+        if len(self._holdings) and (full or now >= self._commits.next_work):
             busy |= self._take_tables()
             if busy or self._wakeup.is_set or self._fetcher.buffered or now >= self._next_tick:
                 self._collect(now)
-            if now - self._last_commit >= self._pace.keep_alive:
-                self._commit("keepalive", self._holdings.keep_alive(), self._until_give_up)
+            if now - self._commits.last >= self._pace.keep_alive:
+                self._commits.commit("keepalive", self._holdings.keep_alive(), self._commits.until_give_up)
                 self._give_up_if_away()
         if now >= self._next_lag:
             self._next_lag = now + self._pace.lag
             self._publish_roles()
+            self._start_standby()
         if not self._takeovers:
             self._rest(busy)
 
     def _rest(self, busy: bool) -> None:
         """Kafka has no way to wake this thread, so a rest is never longer than a few milliseconds."""
-        gate = self._next_transaction - self._clock.monotonic()
+        gate = self._commits.next_work - self._clock.monotonic()
         if gate > 0 and (self._fetcher.buffered or self._wakeup.is_set):
             time.sleep(min(gate, self._pace.idle))
         elif not busy:
@@ -243,26 +234,15 @@ class TransactionLoop:
         if batch:
             self._holdings.validate(batch)
             self._inflight = batch
-            self._finish_batch(self._until_give_up)
+            self._finish_batch(self._commits.until_give_up)
             self._give_up_if_away()
 
     # --- transactions ------------------------------------------------------------------------------------------------
 
-    def _deadline(self, seconds: float) -> Left:
-        """Seconds left of that time, less once the loop is to stop."""
-        end = self._clock.monotonic() + seconds
-        return lambda: self._left(end)
-
-    def _until_give_up(self) -> float:
-        return self._left(self._last_commit + self._pace.give_up)
-
-    def _left(self, end: float) -> float:
-        return (end if self._stop_by is None else min(end, self._stop_by)) - self._clock.monotonic()
-
     def _finish_batch(self, left: Left) -> None:
         """Commit the batch in flight, the same records after every abort, until it is done or the time is up."""
         while self._inflight:
-            if self._attempt(left):
+            if self._commits.work(self._inflight, lambda: self._holdings.work(self._inflight), left):
                 batch, self._inflight = self._inflight, {}
                 self._holdings.applied(batch)
                 self._processor.committed(tuple(batch))
@@ -271,43 +251,6 @@ class TransactionLoop:
                 self._membership.serve(self._pace.retry)
             else:
                 return
-
-    def _attempt(self, left: Left) -> bool:
-        if not self._transactions.unsettled:
-            return self._commit("work", self._holdings.work(self._inflight), left)
-        # The end of the last attempt is open: it may have been committed after all.
-        try:
-            return self._transactions.settle(left)
-        except Away:
-            return False
-
-    def _commit(self, kind: str, payload: Payload, left: Left) -> bool:
-        """One transaction; False when it was aborted or Kafka is away."""
-        began = self._clock.monotonic()
-        try:
-            if self._transactions.unsettled:
-                self._transactions.settle(left)
-            self._transactions.run(*payload, self._membership.metadata(), left, work=kind == "work")
-        except Aborted as cause:
-            self._trouble = f"aborted with {cause.reason}"
-            self._metrics.counter(names.ABORTS).labels(self._processor.name, cause.reason).inc()
-            log = self._log.info if cause.reason in _REBALANCE else self._log.warning
-            log("transaction_aborted", kind=kind, reason=cause.reason)
-            self._next_transaction = self._clock.monotonic() + self._pace.retry
-            return False
-        except Away:
-            self._trouble = AWAY
-            self._log.warning("kafka_away", doing=kind)
-            return False
-        self._last_commit = self._answered = self._clock.monotonic()
-        self._trouble = ""
-        took = self._last_commit - began
-        self._metrics.counter(names.TRANSACTIONS).labels(self._processor.name, kind).inc()
-        if kind == "work":
-            self._next_transaction = began + max(self._pace.transaction, took)
-            self._metrics.histogram(names.COMMIT_SECONDS).labels(self._processor.name).observe(took)
-            self._metrics.histogram(names.BATCH_RECORDS).labels(self._processor.name).observe(len(payload.records))
-        return True
 
     # --- take-over ---------------------------------------------------------------------------------------------------
 
@@ -321,6 +264,7 @@ class TransactionLoop:
                 group=self._group,
                 clock=self._clock,
                 faults=self._faults,
+                standby=self._standby,
             )
             self._takeovers.append(job)
             self._publish_roles()
@@ -332,14 +276,13 @@ class TransactionLoop:
         job = self._takeovers[0]
         try:
             # What is pending must have ended before committed() is asked and the state is read.
-            if self._transactions.unsettled:
-                self._transactions.settle(self._deadline(1.0))
+            self._commits.settle(self._commits.deadline(1.0))
             restored = job.run(self._pace.takeover_slice)
         except Away:
             return
         except KafkaException as cause:
             raise_if_fatal(cause)
-            self._trouble = f"{AWAY} ({cause.args[0].name()})"
+            self._commits.trouble = f"{AWAY} ({cause.args[0].name()})"
             self._log.warning("takeover_failed", kafka_error=cause.args[0].name(), partitions=sorted(job.partitions))
             self._next_takeover = self._clock.monotonic() + self._pace.takeover_retry
             partitions = set(job.partitions)
@@ -356,7 +299,7 @@ class TransactionLoop:
             records, offsets = self._holdings.claim(partition, restored.positions, restored.written)
             payload.records.extend(records)
             payload.offsets.extend(offsets)
-        if not self._commit("claim", payload, self._deadline(self._pace.give_up)):
+        if not self._commits.commit("claim", payload, self._commits.deadline(self._pace.give_up)):
             # Tried again in the next turn, for what is left of it after the callbacks.
             return
         self._faults.reach("after_claim")
@@ -365,16 +308,27 @@ class TransactionLoop:
             self._holdings.add(partition, restored.positions)
             self._fetcher.add({**restored.positions, **restored.tables})
             self._processor.owned(partition, dict(restored.positions))
+            if self._standby is not None:
+                self._standby.own(partition)
         took = self._clock.monotonic() - job.started
         self._metrics.histogram(names.TAKEOVER_SECONDS).labels(self._processor.name).observe(took)
         self._publish_roles()
-        self._log.info("claimed", partitions=sorted(job.partitions), seconds=round(took, 3))
+        for source, count in (("log", job.from_log), ("standby", job.from_standby)):
+            self._metrics.counter(names.RESTORED).labels(self._processor.name, source).inc(count)
+        self._log.info(
+            "claimed",
+            partitions=sorted(job.partitions),
+            seconds=round(took, 3),
+            from_log=job.from_log,
+            from_standby=job.from_standby,
+        )
 
     def _cancel_takeovers(self, partitions: set[int]) -> None:
         for job in list(self._takeovers):
             for partition in partitions:
                 if job.drop(partition):
                     self._processor.lost(partition)
+                    self._follow(partition)
             if not job.partitions:
                 job.close()
                 self._takeovers.remove(job)
@@ -384,12 +338,12 @@ class TransactionLoop:
 
     def assigned(self, partitions: set[int]) -> None:
         """Reading happens outside of the callback, in slices: the group does not wait for it."""
-        self._answered = self._clock.monotonic()
+        self._commits.heard()
         self._outside = False
         self._take_over(partitions)
 
     def revoked(self, partitions: set[int]) -> None:
-        self._hand_over(partitions, self._deadline(self._pace.revoke))
+        self._hand_over(partitions, self._commits.deadline(self._pace.revoke))
 
     def lost(self, partitions: set[int]) -> None:
         self._outside = True
@@ -406,7 +360,7 @@ class TransactionLoop:
         self._finish_batch(left)
         for partition in mine & set(self._inflight):
             self._drop(partition, "revoked")
-        while left() > 0 and not self._commit("release", self._holdings.release(mine), left):
+        while left() > 0 and not self._commits.commit("release", self._holdings.release(mine), left):
             self._membership.serve(self._pace.retry)
             mine &= self._holdings.partitions
         self._faults.reach("after_release")
@@ -427,17 +381,28 @@ class TransactionLoop:
     def _forget(self, partition: int) -> None:
         self._holdings.remove(partition)
         self._fetcher.remove(partition)
+        self._follow(partition)
         self._publish_roles()
+
+    def _follow(self, partition: int) -> None:
+        if self._standby is not None:
+            self._standby.follow(partition)
+
+    def _start_standby(self) -> None:
+        """Not before the first assignment has come, or should have: what is taken over at the start is read once."""
+        if self._standby is not None and not self._standby.started:
+            mine = self._holdings.partitions.union(*(job.partitions for job in self._takeovers))
+            self._standby.start(set(range(self._partition_count)) - mine)
 
     def _give_up_if_away(self) -> None:
         """Too long without a commit: everything is torn down and taken over again from what is committed."""
-        if self._stopping or not len(self._holdings) or self._until_give_up() > 0:
+        if self._stopping or not len(self._holdings) or self._commits.until_give_up() > 0:
             return
         partitions = set(self._holdings.partitions)
         self._log.error("gave_up", seconds=self._pace.give_up, partitions=sorted(partitions))
         for partition in partitions:
             self._lose(partition, "no_commit")
-        self._last_commit = self._clock.monotonic()
+        self._commits.last = self._clock.monotonic()
         self._take_over(partitions & self._membership.assigned)
 
     def _lose_everything(self) -> None:

@@ -53,7 +53,7 @@ def read_to_end(
     try:
         reader.assign([TopicPartition(topic, partition, starts[partition]) for partition in todo])
         while todo := {partition for partition in todo if wanted(partition)}:
-            for message in _burst(reader):
+            for message in burst(reader):
                 fault = message.error()
                 partition = message.partition()
                 if fault is None:
@@ -69,9 +69,10 @@ def read_to_end(
         reader.close()
 
 
-def _burst(reader: Consumer) -> list[Message]:
-    # consume(n, t) would wait for n records: poll first, then take what is there.
-    first = reader.poll(_WAIT_S)
+def burst(reader: Consumer, wait_s: float = _WAIT_S) -> list[Message]:
+    """What is there, after waiting for a first record."""
+    # consume(n, t) would wait for n records: poll first, then take the rest.
+    first = reader.poll(wait_s)
     return [] if first is None else [first, *reader.consume(_BURST, 0)]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -22,7 +23,9 @@ from core.kafka.fetch import in_record
 from core.kafka.holdings import Source
 from core.kafka.marks import OWNER_KEY, POSITION_KEY, decode_mark, decode_position, is_own_key
 from core.kafka.processor import Processor
+from core.kafka.standby import Standby
 from core.kafka.table import read_to_end, watermarks
+from core.kafka.tail import Tail
 from core.telemetry.logs import get_logger
 
 # librdkafka asks a busy coordinator again only every 500 ms: a new producer asks at once.
@@ -30,6 +33,8 @@ _FENCE_FIRST_S = 0.06
 _FENCE_GROWTH = 1.5
 _FENCE_MAX_S = 5.0
 _CALL_S = 2.0
+# Records of a standby's tail given to the processor in one step.
+_STEP = 2000
 
 
 @dataclass(slots=True)
@@ -65,15 +70,19 @@ class TakeOver:
         group: Group,
         clock: Clock,
         faults: Faults,
+        standby: Standby | None = None,
     ) -> None:
         self.partitions: dict[int, Restored] = {partition: Restored() for partition in partitions}
         self.started = clock.monotonic()
+        # State records restored, by where they came from.
+        self.from_log = self.from_standby = 0
         self._clients = clients
         self._member = member
         self._processor = processor
         self._group = group
         self._clock = clock
         self._faults = faults
+        self._standby = standby
         self._steps = self._work()
         self._log = get_logger(__name__)
 
@@ -189,27 +198,44 @@ class TakeOver:
         topic = self._processor.state_topic
         if topic is None:
             return
+        starts = {partition: low for partition, (low, _high) in ends.items()}
+        for partition, (low, high) in ends.items():
+            tail = None if self._standby is None else self._standby.lend(partition, low, high)
+            if tail is not None and tail.position is not None:
+                starts[partition] = tail.position
+                yield from self._restore_tail(partition, tail)
         yield from read_to_end(
             self._clients,
             self._group.group,
             self._name(topic),
-            {partition: low for partition, (low, _high) in ends.items()},
+            starts,
             {partition: high for partition, (_low, high) in ends.items()},
             self._restore_one,
             lambda partition: partition in self.partitions,
         )
 
+    def _restore_tail(self, partition: int, tail: Tail) -> Generator[None, None, None]:
+        """Once the partition went elsewhere the tail is followed on and may not be looked at."""
+        items = iter(tail.values.items())
+        while partition in self.partitions and (some := list(islice(items, _STEP))):
+            self.from_standby += len(some)
+            for key, value in some:
+                self._restore_item(partition, key, value)
+            yield
+
     def _restore_one(self, message: Message) -> None:
         key, value, partition = message.key(), message.value(), int(message.partition() or 0)
-        restored = self.partitions.get(partition)
-        if restored is None or not isinstance(key, bytes):
-            return
-        given = value if isinstance(value, bytes) else None
+        if partition in self.partitions and isinstance(key, bytes):
+            self.from_log += 1
+            self._restore_item(partition, key, value if isinstance(value, bytes) else None)
+
+    def _restore_item(self, partition: int, key: bytes, value: bytes | None) -> None:
+        restored = self.partitions[partition]
         if key == POSITION_KEY:
-            restored.written = None if given is None else decode_position(given)
+            restored.written = None if value is None else decode_position(value)
         restored.has_state |= not is_own_key(key) or key == OWNER_KEY
         if not is_own_key(key):
-            self._processor.restore(partition, key, given)
+            self._processor.restore(partition, key, value)
 
     def _position(
         self,

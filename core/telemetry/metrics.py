@@ -66,6 +66,18 @@ TAKEOVER_SECONDS: Final = HistogramName(
     ("processor",),
     (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120),
 )
+# Per partition of the state topic that a standby follows.
+STANDBY_LAG: Final = GaugeName(
+    "wharf_standby_lag_records", "Committed records not followed yet.", ("processor", "partition")
+)
+# Keys and values that a standby holds of partitions that others own.
+STANDBY_BYTES: Final = GaugeName("wharf_standby_bytes", "Bytes of followed state.", ("processor",))
+# reason: stale = may have missed tombstones, position_lost = the log no longer has its position.
+STANDBY_RESTARTS: Final = CounterName(
+    "wharf_standby_restarts_total", "Partitions followed from the beginning again.", ("processor", "reason")
+)
+# What take-overs restored; source: log = read by the take-over, standby = was in memory.
+RESTORED: Final = CounterName("wharf_restored_records_total", "State records restored.", ("processor", "source"))
 # Partitions this process owns at the moment.
 OWNED_PARTITIONS: Final = GaugeName("wharf_owned_partitions", "Partitions owned.", ("processor",))
 # Records consumed and given to the processor.

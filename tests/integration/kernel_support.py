@@ -22,12 +22,15 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 from core.kafka.clients import KafkaClients
 from core.kafka.dump import dump
 from core.kafka.marks import Mark
+from core.kafka.table import watermarks
 from core.settings import KafkaSettings
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = Path(__file__).with_name("kernel_worker.py")
 STATE = {"cleanup.policy": "compact"}
+# The cleaner works while a test runs: each segment is short, and dirty at once.
+CLEANED = {"segment_ms": "300", "min_cleanable_dirty_ratio": "0.01", "max_compaction_lag_ms": "300"}
 GROUP = "copy"
 
 
@@ -47,9 +50,11 @@ class Bench:
     def clients(self) -> KafkaClients:
         return KafkaClients(self.settings, "kernel-test")
 
-    def make_topics(self) -> None:
+    def make_topics(self, **state: str) -> None:
+        """`state` are settings of the state topic, with underscores."""
+        config = {"state": STATE | {name.replace("_", "."): value for name, value in state.items()}, "tab": STATE}
         topics = [
-            NewTopic(self.prefix + name, self.partitions, 1, config=STATE if name in ("state", "tab") else {})
+            NewTopic(self.prefix + name, self.partitions, 1, config=config.get(name, {}))
             for name in ("in", "side", "tab", "state", "out")
         ]
         # Kept in a name: a client that is collected drops what it was asked.
@@ -70,6 +75,14 @@ class Bench:
             {**json.loads(record.value or b""), "partition": record.partition, "offset": record.offset}
             for record in dump(self.clients, ["out"])
         ]
+
+    def state_ends(self, partition: int) -> tuple[int, int]:
+        """First offset and high watermark of a state partition."""
+        probe = self.clients.marks_reader("kernel-test")
+        try:
+            return watermarks(probe, self.prefix + "state", partition, 10)
+        finally:
+            probe.close()
 
     def worker(self, slot: str, *, faults: dict[str, Any] | None = None, **config: Any) -> Worker:
         return Worker({"bootstrap": self.bootstrap, "prefix": self.prefix, "slot": slot, **config}, faults)
@@ -128,6 +141,16 @@ class Worker:
     def logged(self, event: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in list(self.log) if line.startswith("{")]
         return [line for line in lines if line.get("event") == event]
+
+    def roles(self) -> dict[int, dict[str, Any]]:
+        """What it is to each partition, as a standby tells it."""
+        told = self.seen("roles")
+        return {row["partition"]: row for row in told[-1]["rows"]} if told else {}
+
+    def follows(self, bench: Bench, partition: int) -> bool:
+        """Its standby is at the end as that is now."""
+        row = self.roles().get(partition, {})
+        return row.get("role") == "standby" and (row["position"] or 0) >= bench.state_ends(partition)[1]
 
     def wait(self, event: str, count: int = 1, seconds: float = 30) -> list[dict[str, Any]]:
         try:

@@ -1,7 +1,9 @@
 """A process around the transactional loop that copies `in` (and `side`) to `out`, for the tests of the kernel.
 
 Per partition it counts what it copied, in its state topic; each copy carries the count, so that a lost or doubled step of
-the state shows as a gap or a repetition in the log. Told what happens by one JSON line each on standard output.
+the state shows as a gap or a repetition in the log. With `items` it also writes, overwrites and deletes as many items, and
+compares what it was given at a take-over with a reading of its own. Told what happens by one JSON line each on standard
+output.
 Started with a JSON object as its only argument.
 """
 
@@ -13,13 +15,21 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+import time
+import zlib
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from confluent_kafka import Message
 
 from core.errors import Fenced
 from core.faults import faults_from
-from core.kafka.loop import Pace, TransactionLoop
+from core.kafka.clients import KafkaClients
+from core.kafka.loop import TransactionLoop
+from core.kafka.marks import is_own_key
+from core.kafka.pace import Pace
 from core.kafka.processor import Batch, InRecord, OutRecord, PartitionWork
+from core.kafka.table import read_to_end, watermarks
 from core.settings import KafkaSettings, Settings
 from core.telemetry.logs import configure_logging
 from core.topics import Retention, Topic
@@ -32,10 +42,49 @@ def say(event: str, **facts: object) -> None:
     print(json.dumps({"event": event, **facts}), flush=True)
 
 
+Items = dict[bytes, bytes]
+
+
+def put(items: Items, key: object, value: object) -> None:
+    """The newest last, as a compacted log has them."""
+    assert isinstance(key, bytes)
+    items.pop(key, None)
+    if isinstance(value, bytes):
+        items[key] = value
+
+
+def read_state(settings: KafkaSettings, partition: int) -> Items:
+    """The whole state of a partition, read by nothing that a take-over uses but the plain reader."""
+    clients, topic = KafkaClients(settings, "verify"), settings.prefix + "state"
+    probe = clients.marks_reader("verify")
+    try:
+        low, high = watermarks(probe, topic, partition, 10)
+    finally:
+        probe.close()
+    items: Items = {}
+
+    def take(message: Message) -> None:
+        if not is_own_key(message.key() if isinstance(message.key(), bytes) else None):
+            put(items, message.key(), message.value())
+
+    for _ in read_to_end(clients, "verify", topic, {partition: low}, {partition: high}, take):
+        pass
+    return items
+
+
 class Copy:
     """Copies records; effects and counts are kept as the Processor contract asks."""
 
-    def __init__(self, name: str, *, side: bool, table: bool, stop_at: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        side: bool,
+        table: bool,
+        stop_at: str | None,
+        items: int,
+        read_state: Callable[[int], Items],
+    ) -> None:
         self.name = name
         self.input_topic = "in"
         self.side_topics: Sequence[str] = ("side",) if side else ()
@@ -46,11 +95,16 @@ class Copy:
         self._staged: dict[int, int] = {}
         self._table: dict[bytes, bytes | None] = {}
         self._owned: set[int] = set()
+        self._item_count = items
+        self._items: dict[int, Items] = {}
+        self._read_state = read_state
         self.total = 0
 
     def restore(self, partition: int, key: bytes, value: bytes | None) -> None:
-        assert key == COUNT, key
-        self._counts[partition] = int(value or b"0")
+        assert key == COUNT or self._item_count, key
+        put(self._items.setdefault(partition, {}), key, value)
+        if key == COUNT:
+            self._counts[partition] = int(value or b"0")
 
     def table(self, record: InRecord) -> None:
         assert record.key is not None
@@ -65,6 +119,10 @@ class Copy:
     def owned(self, partition: int, positions: dict[tuple[str, int], int]) -> None:
         self._owned.add(partition)
         at = {topic: offset for (topic, _), offset in positions.items()}
+        given = self._items.pop(partition, {})
+        if self._item_count:
+            there = self._read_state(partition)
+            say("restored", partition=partition, items=len(given), same=list(given.items()) == list(there.items()))
         say("owned", partition=partition, positions=at, count=self._counts.get(partition, 0))
 
     def revoked(self, partition: int) -> None:
@@ -79,6 +137,7 @@ class Copy:
         self._owned.discard(partition)
         self._counts.pop(partition, None)
         self._staged.pop(partition, None)
+        self._items.pop(partition, None)
 
     def collect(self, records: Sequence[InRecord], now_ms: int) -> Batch:
         batch: Batch = {}
@@ -89,6 +148,11 @@ class Copy:
             copy = {"id": (record.value or b"").decode(), "count": count, "from": record.topic}
             work.records.append(OutRecord("out", record.key, json.dumps(copy).encode(), partition=record.partition))
             work.positions[(record.topic, record.partition)] = record.offset + 1
+            if self._item_count:
+                number = zlib.crc32(record.value or b"")
+                value = None if number % 4 == 0 else record.value
+                key = b"item%d" % (number // 4 % self._item_count)
+                work.records.append(OutRecord("state", key, value, partition=record.partition))
         for partition, work in batch.items():
             work.records.append(OutRecord("state", COUNT, b"%d" % self._staged[partition], partition=partition))
         if batch and self._stop_at == "collected":
@@ -116,6 +180,8 @@ def main(config: dict[str, Any]) -> int:
         side=config.get("side", False),
         table=config.get("table", False),
         stop_at=config.get("stop_at"),
+        items=config.get("items", 0),
+        read_state=lambda partition: read_state(settings.kafka, partition),
     )
     loop = TransactionLoop(
         processor,
@@ -125,10 +191,13 @@ def main(config: dict[str, Any]) -> int:
         topics=TOPICS,
         faults=faults_from(os.environ),
         pace=Pace(**config.get("pace", {})),
+        standby=config.get("standby", False),
     )
     faulthandler.register(signal.SIGUSR1)
     signal.signal(signal.SIGTERM, lambda *_: loop.stop())
     threading.Thread(target=_watch_parent, daemon=True).start()
+    if config.get("standby"):
+        threading.Thread(target=_tell_roles, args=(loop,), daemon=True).start()
     say("started", pid=os.getpid())
     try:
         loop.run()
@@ -137,6 +206,17 @@ def main(config: dict[str, Any]) -> int:
         return 3
     say("stopped")
     return 0
+
+
+def _tell_roles(loop: TransactionLoop) -> None:
+    """Whenever they change."""
+    told: list[dict[str, object]] = []
+    while True:
+        rows = [role.row() for role in loop.roles()]
+        if rows != told:
+            say("roles", rows=rows)
+            told = rows
+        time.sleep(0.05)
 
 
 def _watch_parent() -> None:
