@@ -21,6 +21,7 @@ from core.telemetry.logs import configure_logging
 # Every module here has `register(app: typer.Typer) -> None`; the order is that of `wharf --help`.
 COMMANDS: tuple[str, ...] = (
     "compose.cli.stack",
+    "compose.cli.connector",
     "compose.cli.instances",
     "compose.cli.send",
     "compose.cli.tail",

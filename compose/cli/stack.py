@@ -37,7 +37,10 @@ def up(
         int, typer.Option("--simulate", min=0, max=1000, help="Start a simulated WhatsApp and so many instances on it.")
     ] = 0,
     connectors: Annotated[
-        int, typer.Option("--connectors", min=1, max=100, help="So many connectors share the instances.")
+        int,
+        typer.Option(
+            "--connectors", min=0, max=100, help="So many connectors share the instances; 0 if all run elsewhere."
+        ),
     ] = 1,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once everything is ready.")] = False,
 ) -> None:

@@ -69,7 +69,7 @@ def slots(first: str, count: int) -> list[str]:
     """So many slots, counted on from that one: `berlin`, `berlin-2`, or `connector-4`, `connector-5`."""
     numbered = re.fullmatch(r"(.+)-([1-9][0-9]*)", first)
     stem, number = (numbered[1], int(numbered[2])) if numbered else (first, 1)
-    return [first, *(f"{stem}-{number + more}" for more in range(1, count))]
+    return [first, *(f"{stem}-{number + more}" for more in range(1, count))][:count]
 
 
 def plan(

@@ -82,6 +82,10 @@ class Process:
         wait_until(ready, 60, f"{self.module} owns its partitions")
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         return self._process.poll() is None
 

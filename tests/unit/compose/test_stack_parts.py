@@ -120,6 +120,7 @@ def test_external_components_are_probed_and_not_started(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "count", "named"),
     [
+        ("connector-1", 0, []),
         ("connector-1", 1, ["connector-1"]),
         ("connector-1", 3, ["connector-1", "connector-2", "connector-3"]),
         ("connector-9", 2, ["connector-9", "connector-10"]),
