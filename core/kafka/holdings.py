@@ -45,6 +45,8 @@ class Holdings:
         self._state_topic = state_topic
         self._slot = slot
         self._incarnation = incarnation
+        # Our present id in the group.
+        self.member = ""
         self._held: dict[int, _Holding] = {}
 
     def __contains__(self, partition: int) -> bool:
@@ -125,7 +127,7 @@ class Holdings:
         return (self._input_topic, partition)
 
     def _mark(self, kind: MarkKind) -> str:
-        return Mark(kind, self._slot, self._incarnation).encode()
+        return Mark(kind, self._slot, self._incarnation, self.member).encode()
 
     def _offsets(self, positions: Mapping[Source, int], metadata: str) -> list[TopicPartition]:
         return [

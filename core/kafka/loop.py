@@ -339,6 +339,7 @@ class TransactionLoop:
     def assigned(self, partitions: set[int]) -> None:
         """Reading happens outside of the callback, in slices: the group does not wait for it."""
         self._commits.heard()
+        self._holdings.member = self._membership.member_id()
         self._outside = False
         self._take_over(partitions)
 

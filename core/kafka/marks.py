@@ -27,14 +27,16 @@ MarkKind = Literal["claim", "release"]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """`incarnation` tells one run of a slot from the next."""
+    """`incarnation` tells one run of a slot from the next, `member` one stay in the group from the next."""
 
     kind: MarkKind
     slot: str
     incarnation: str
+    member: str = ""
 
     def encode(self) -> str:
-        return json.dumps({"t": self.kind, "slot": self.slot, "inc": self.incarnation}, separators=(",", ":"))
+        body = {"t": self.kind, "slot": self.slot, "inc": self.incarnation, "member": self.member}
+        return json.dumps(body, separators=(",", ":"))
 
 
 def decode_mark(metadata: str | None) -> Mark | None:
@@ -44,7 +46,7 @@ def decode_mark(metadata: str | None) -> Mark | None:
     try:
         body = json.loads(metadata)
         if body["t"] in ("claim", "release"):
-            return Mark(body["t"], str(body["slot"]), str(body["inc"]))
+            return Mark(body["t"], str(body["slot"]), str(body["inc"]), str(body.get("member", "")))
     except (ValueError, KeyError, TypeError):
         pass
     return None

@@ -47,6 +47,10 @@ class Membership:
         """Fresh for every transaction: it proves the generation."""
         return self.consumer.consumer_group_metadata()
 
+    def member_id(self) -> str:
+        """Given by the group at each joining, unlike the slot."""
+        return str(self.consumer.memberid() or "")
+
     def serve(self, seconds: float) -> None:
         """Run callbacks that are due, waiting up to `seconds` for one."""
         if self._in_callback:

@@ -108,7 +108,7 @@ class TakeOver:
         return self._group.prefix + topic
 
     def _work(self) -> Generator[None, None, None]:
-        claimants = self._foreign_claims()
+        claimants = self._claimants()
         self._faults.reach("before_fence")
         if "fence" not in self._faults.mutants:
             yield from self._fence(claimants)
@@ -135,11 +135,25 @@ class TakeOver:
     def _inputs(self) -> tuple[str, ...]:
         return (self._processor.input_topic, *self._processor.side_topics)
 
-    def _foreign_claims(self) -> set[str]:
+    def _claimants(self) -> set[str]:
+        """The slots to fence.
+
+        Not one that has joined the group again since its claim: it fenced its former process before, or has lost the
+        partition itself, and the fence would end a process that does nothing wrong.
+        """
         topic = self._name(self._processor.input_topic)
         found = self._committed_by_now([TopicPartition(topic, partition) for partition in self.partitions])
-        marks = [decode_mark(entry.metadata) for entry in found]
-        return {mark.slot for mark in marks if mark is not None and mark.kind == "claim"} - {self._group.slot}
+        marks = [mark for entry in found if (mark := decode_mark(entry.metadata)) is not None]
+        claims = [mark for mark in marks if mark.kind == "claim" and mark.slot != self._group.slot]
+        members = self._members() if claims else {}
+        return {mark.slot for mark in claims if not mark.member or members.get(mark.slot, mark.member) == mark.member}
+
+    def _members(self) -> dict[str, str]:
+        """Slot → member id of those that are in the group now."""
+        admin = self._clients.admin()  # held until the answer is there
+        asked = admin.describe_consumer_groups([self._group.group], request_timeout=_CALL_S)
+        found = asked[self._group.group].result(_CALL_S).members
+        return {member.group_instance_id: member.member_id for member in found if member.group_instance_id}
 
     def _fence(self, slots: set[str]) -> Generator[None, None, None]:
         for slot in sorted(slots):
@@ -252,14 +266,15 @@ class TakeOver:
                 "position item are gone",
                 partition=partition,
             )
-        if gone and restored.written is not None:
+        # Our commits write both in one transaction. Where they differ an expiry or an administrator changed the group's
+        # offsets; to follow that would do again, or skip, what the state says is done.
+        known = {(topic, partition): offset for topic, offset in (restored.written or {}).items()}
+        if any(committed.get((topic, partition)) != known.get((topic, partition)) for topic in restored.written or {}):
             self._log.warning("takeover_uses_position_item", partition=partition, positions=restored.written)
         for topic in self._inputs():
             source = (topic, partition)
             low, high = ends[source]
-            offset = committed.get(source)
-            if offset is None and gone and restored.written is not None:
-                offset = restored.written.get(topic)
+            offset = known.get(source, committed.get(source))
             if offset is None:
                 offset = low
             if offset > high:

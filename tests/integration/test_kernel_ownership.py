@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
 
 import pytest
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
 from core.kafka.dump import dump
 from core.kafka.marks import POSITION_KEY, Mark, decode_mark
@@ -149,6 +150,44 @@ def test_the_hole_stays_closed_by_the_fence(bench: Bench, predecessor: Predecess
     assert_exactly_once(bench.copies(), [f"m{number}" for number in range(20)])
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["joined again since", "still the same stay"])
+def test_a_slot_is_fenced_unless_it_has_joined_again_since_its_claim(bench: Bench, again: bool) -> None:
+    """A slot that came back, with other partitions or none, is not ended for what its former process left claimed."""
+    with closing() as running:
+        idle = bench.clients.member(bench.prefix + GROUP, "c", 30_000)
+        joined: list[str] = []
+        idle.subscribe([bench.prefix + "side"], on_assign=lambda consumer, _entries: joined.append(consumer.memberid()))
+
+        def serving(condition: Callable[[], bool]) -> Callable[[], bool]:
+            def served() -> bool:
+                idle.poll(0.05)
+                return condition()
+
+            return served
+
+        wait_until(serving(lambda: bool(joined)), 20, "joined")
+        producer = bench.clients.transactional_producer(f"{bench.prefix}{GROUP}.c")
+        producer.init_transactions(20)
+        mark = Mark("claim", "c", "1", "c-before" if again else joined[-1]).encode()
+        claims = [TopicPartition(bench.prefix + "in", number, 0, metadata=mark) for number in range(bench.partitions)]
+        producer.begin_transaction()
+        producer.send_offsets_to_transaction(claims, idle.consumer_group_metadata(), 10)
+        producer.commit_transaction(10)
+
+        running.append(heir := bench.worker("h"))
+        wait_until(serving(lambda: len(heir.seen("owned")) == bench.partitions), 30, "owned by the heir")
+        assert bool(heir.logged("takeover_fences")) is not again
+        producer.begin_transaction()
+        producer.produce(bench.prefix + "side", b"x", b"k", partition=0)
+        if again:
+            producer.commit_transaction(10)
+        else:
+            with pytest.raises(KafkaException) as refused:
+                producer.commit_transaction(10)
+            assert refused.value.args[0].fatal()
+        idle.close()
+
+
 def forget_offsets(bench: Bench) -> None:
     admin = bench.clients.admin()
     for future in admin.delete_consumer_groups([bench.prefix + GROUP]).values():
@@ -170,10 +209,19 @@ def run_once(bench: Bench, ids: list[str]) -> None:
     )
 
 
-def test_the_position_item_stands_in_for_lost_offsets(bench: Bench) -> None:
+def rewind_offsets(bench: Bench) -> None:
+    first = [TopicPartition(bench.prefix + "in", number, 0) for number in range(bench.partitions)]
+    group, admin = bench.prefix + GROUP, bench.clients.admin()
+    admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, first)])[group].result()
+
+
+@pytest.mark.parametrize("change", [forget_offsets, rewind_offsets])
+def test_the_position_item_stands_in_for_offsets_that_others_changed(
+    bench: Bench, change: Callable[[Bench], None]
+) -> None:
     first, second = [f"a{number}" for number in range(30)], [f"b{number}" for number in range(30)]
     run_once(bench, first)
-    forget_offsets(bench)
+    change(bench)
     bench.produce("in", second)
     with closing(worker := bench.worker("a")):
         owned = worker.wait("owned", bench.partitions)
