@@ -66,8 +66,8 @@ def add(
 def list_instances(data: Data = None, json: Json = False) -> None:
     """Show all instances with the last state of their sessions."""
     cluster = Cluster(command_settings(data))
-    instances = _instances(cluster)
-    states = _states(cluster, instances)
+    instances = known_instances(cluster)
+    states = last_states(cluster, instances)
     if json:
         for name, instance in instances.items():
             print_json({**instance, "session": states.get(name)})
@@ -90,10 +90,10 @@ def list_instances(data: Data = None, json: Json = False) -> None:
 def show(name: Name, data: Data = None, json: Json = False) -> None:
     """Show one instance with everything that is set."""
     cluster = Cluster(command_settings(data))
-    instances = _instances(cluster)
+    instances = known_instances(cluster)
     if name not in instances:
         raise APIError("api.not_found", f"there is no instance {name}; `wharf instances list` shows all")
-    state = _states(cluster, instances).get(name)
+    state = last_states(cluster, instances).get(name)
     if json:
         print_json({**instances[name], "session": state})
         return
@@ -180,7 +180,8 @@ def _request(cluster: Cluster, kind: str, name: str, body: dict[str, Any] | None
     )
 
 
-def _instances(cluster: Cluster) -> dict[str, dict[str, Any]]:
+def known_instances(cluster: Cluster) -> dict[str, dict[str, Any]]:
+    """Those that are not deleted, by name."""
     found: dict[str, dict[str, Any]] = {}
     for seen in cluster.read(["instances"]):
         if seen.fault is not None:
@@ -192,7 +193,7 @@ def _instances(cluster: Cluster) -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items()))
 
 
-def _states(cluster: Cluster, instances: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def last_states(cluster: Cluster, instances: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The last session event that tells a state, of the present generation of each instance."""
     if not instances:
         return {}

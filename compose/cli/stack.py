@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from compose.cli.cluster import Cluster, require_kafka
+from compose.cli.instances import known_instances, last_states
 from compose.cli.output import Json, print_json, stderr, stdout
 from compose.cli.stack_view import MARKS, print_status
 from compose.stack import lifecycle, logs, status
@@ -81,20 +83,38 @@ def down(
 
 
 def show_status(data: Data = None, json: Json = False) -> None:
-    """Show every process and every instance; exit code 1 when no stack runs."""
+    """Show every process, partition and instance; exit code 1 when no stack runs here and Kafka is not external."""
     settings = _settings(data)
     files = _files(settings)
     running = files.running()
+    settings = _attached(settings, running)
+    elsewhere = running is None and settings.kafka.external
+    if elsewhere:
+        require_kafka(settings)
     with _errors():
-        report = status.collect(files, _attached(settings, running))
+        report = status.collect(files, settings)
+    report["instances"] += _told_by_the_log(report, settings)
     if json:
         print_json(report)
-    elif running is None:
-        stderr().print(f"no stack runs on {files.data_dir}; `wharf up` starts one", soft_wrap=True)
-    else:
+    elif running is not None or elsewhere:
         print_status(report)
-    if running is None:
+    else:
+        stderr().print(f"no stack runs on {files.data_dir}; `wharf up` starts one", soft_wrap=True)
+    if running is None and not elsewhere:
         raise typer.Exit(EXIT_ERROR)
+
+
+def _told_by_the_log(report: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
+    """The instances whose owner is not on this machine, as their last session event has them."""
+    told = {row["instance_id"] for row in report["instances"]}
+    owners = {row["partition"]: row["owner"] for row in report["partitions"]}
+    here = {part["name"] for part in report.get("components", []) if "partitions" in part["health"]}
+    if not owners or here.issuperset(filter(None, owners.values())):
+        return []
+    cluster = Cluster(settings)
+    known = {name: one for name, one in known_instances(cluster).items() if name not in told}
+    states = last_states(cluster, known)
+    return [status.from_log(name, known[name], states.get(name), owners) for name in known]
 
 
 def show_log(

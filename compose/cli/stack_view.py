@@ -23,12 +23,17 @@ MARKS = {
 
 
 def print_status(report: dict[str, Any]) -> None:
-    marked = "; [yellow]the WhatsApp behind it is simulated[/]" if report["simulated"] else ""
-    stdout().print(f"stack with pid {report['pid']} on {report['data_dir']}{marked}", soft_wrap=True)
-    stdout().print(components_table(report["components"]))
+    if report["running"]:
+        marked = "; [yellow]the WhatsApp behind it is simulated[/]" if report["simulated"] else ""
+        stdout().print(f"stack with pid {report['pid']} on {report['data_dir']}{marked}", soft_wrap=True)
+        stdout().print(components_table(report["components"]))
+    else:
+        stdout().print(f"no stack runs on {report['data_dir']}; what Kafka and the log tell:", soft_wrap=True)
+    if report["partitions"]:
+        stdout().print(partitions_table(report["partitions"]))
     if report["instances"]:
         stdout().print(instances_table(report["instances"]))
-    if report["lag"]:
+    if report.get("lag"):
         stdout().print(lag_table(report["lag"]))
 
 
@@ -47,14 +52,37 @@ def components_table(components: list[dict[str, Any]]) -> Table:
     return table
 
 
+def partitions_table(partitions: list[dict[str, Any]]) -> Table:
+    table = _table("partition", "owner", "standby", "lag")
+    for row in partitions:
+        table.add_row(
+            str(row["partition"]),
+            owner_line(row),
+            escape(", ".join(row["standby"])),
+            "" if row["lag"] is None else str(row["lag"]),
+        )
+    return table
+
+
+def owner_line(row: dict[str, Any]) -> str:
+    """The slot of the last claim, and what is about to change."""
+    owner = escape(row["owner"]) if row["owner"] else "[yellow]nobody[/]"
+    gone = " [red]gone[/]" if row["gone"] else ""
+    taken = [f" [yellow]{escape(slot)} takes over[/]" for slot in row["taking_over"]]
+    return owner + gone + "".join(taken)
+
+
 def instances_table(instances: list[dict[str, Any]]) -> Table:
-    table = _table("instance", "state", "for", "queue", "last error", "next step")
+    table = _table("instance", "state", "for", "owner", "partition", "epoch", "queue", "last error", "next step")
     for session in instances:
         simulated = " [yellow]simulated[/]" if session.get("simulated") else ""
         table.add_row(
             f"{escape(session['instance_id'])}{simulated}",
             str(session["state"]),
             since(session.get("since_ms")),
+            escape(str(session.get("slot") or "")),
+            str(session.get("partition", "")),
+            "" if session.get("epoch") is None else str(session["epoch"]),
             str(session.get("queue", "")),
             escape(str(session.get("last_error") or "")),
             escape(str(session.get("next_step") or "")),

@@ -1,7 +1,8 @@
-"""What `wharf status` and the demo's view show: the supervisor's state, each part's own health, sessions, lag."""
+"""What `wharf status` and the demo's view show: the supervisor's state, each part's own health, ownership, sessions, lag."""
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,10 @@ from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaE
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec  # its package does not re-export it
 
-from compose.stack import probes
+from compose.stack import ownership, probes
 from compose.stack.component import State
 from compose.stack.state import ComponentState, StackFiles
+from core.ids import partition_for
 from core.kafka.clients import KafkaClients
 from core.settings import Settings
 
@@ -23,10 +25,12 @@ KAFKA = "kafka"
 
 
 def collect(files: StackFiles, settings: Settings) -> dict[str, Any]:
-    """JSON-ready; `settings` are those of the running stack."""
+    """JSON-ready; `settings` are those of the running stack. Without one, what an external Kafka tells."""
     state = files.running()
     if state is None:
-        return {"running": False, "data_dir": str(files.data_dir)}
+        report: dict[str, Any] = {"running": False, "data_dir": str(files.data_dir), "instances": []}
+        group = ownership.read_group(settings.kafka) if settings.kafka.external else None
+        return {**report, "partitions": ownership.partitions(group, {})}
     with ThreadPoolExecutor() as pool:
         components = list(pool.map(lambda part: _component(part, settings), state.components))
     return {
@@ -37,6 +41,7 @@ def collect(files: StackFiles, settings: Settings) -> dict[str, Any]:
         "data_dir": str(files.data_dir),
         "simulated": state.simulated,
         "components": components,
+        "partitions": _partitions(components, settings),
         "instances": instances(components),
         "lag": _lag_or_nothing(components, settings),
     }
@@ -45,6 +50,25 @@ def collect(files: StackFiles, settings: Settings) -> dict[str, Any]:
 def instances(components: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The sessions as the connectors tell them."""
     return [session for part in components for session in part["health"].get("instances", [])]
+
+
+def from_log(
+    name: str, instance: dict[str, Any], event: dict[str, Any] | None, owners: Mapping[int, str | None]
+) -> dict[str, Any]:
+    """The row of an instance that no connector here tells of: by its last session event, not by the present moment."""
+    partition = partition_for(name, len(owners))
+    envelope = event["envelope"] if event else {}
+    return {
+        "instance_id": name,
+        "state": event["state"] if event else "created",
+        "simulated": instance["simulated"],
+        "since_ms": envelope.get("received_at"),
+        "last_error": event["reason"] if event else None,
+        "slot": owners.get(partition),
+        "partition": partition,
+        "epoch": envelope.get("session_epoch"),
+        "from_log": True,
+    }
 
 
 def _component(part: ComponentState, settings: Settings) -> dict[str, Any]:
@@ -58,8 +82,21 @@ def _component(part: ComponentState, settings: Settings) -> dict[str, Any]:
     return {**asdict(part), "healthy": health.ready, "health": health.detail}
 
 
+def _kafka_answers(components: list[dict[str, Any]]) -> bool:
+    return any(part["name"] == KAFKA and part["healthy"] for part in components)
+
+
+def _partitions(components: list[dict[str, Any]], settings: Settings) -> list[dict[str, Any]]:
+    group = None
+    if _kafka_answers(components):
+        # It may go away meanwhile; its own row says so.
+        with contextlib.suppress(KafkaException, TimeoutError):
+            group = ownership.read_group(settings.kafka)
+    return ownership.partitions(group, ownership.told_by(components))
+
+
 def _lag_or_nothing(components: list[dict[str, Any]], settings: Settings) -> list[dict[str, Any]]:
-    if not any(part["name"] == KAFKA and part["healthy"] for part in components):
+    if not _kafka_answers(components):
         return []
     try:
         return group_lags(KafkaClients(settings.kafka, "wharf-status").admin(), settings.kafka.prefix)

@@ -207,8 +207,8 @@ def test_the_groups_offsets_gone_sends_nothing_again(
     a, b = slots.start("a"), slots.start("b")
     slots.wait_owning((a, 4), (b, 4))
     slots.wait_online(ids, a, b)
-    assert a.logged("takeover_uses_position_item")
     traffic.settle(SETTLE_S)
+    assert a.logged("takeover_uses_position_item")
     assert stale_events(own, ids) == []
 
 
