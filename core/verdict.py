@@ -54,8 +54,9 @@ class Evidence:
     received: Sequence[Step] = ()  # in the order in which the recipient decrypted them
     stamps: Sequence[Stamp] = ()
     claims: Sequence[Claim] = ()
-    requests: Sequence[Key] = ()  # control requests that Kafka acknowledged
-    answers: Sequence[Key] = ()  # of the audit topic
+    acknowledged_requests: Sequence[Key] = ()
+    requests: Sequence[Key] = ()  # in the log; a producer that tried again may have written one twice
+    answers: Sequence[Key] = ()  # of the audit topic, one for each time a request stands in the log
     places: Mapping[Key, Sequence[str]] = field(default_factory=dict)
 
 
@@ -117,9 +118,14 @@ def judge(evidence: Evidence) -> Verdict:
         )
         for claim in overlapping(evidence.claims)
     ]
-    answers = Counter(evidence.answers)
-    violations += _keyed(UNSETTLED, "request without an answer", set(evidence.requests) - answers.keys())
-    violations += _keyed(DOUBLED, "request answered twice", {key for key, count in answers.items() if count > 1})
+    violations += _keyed(
+        LOST,
+        "request acknowledged by Kafka, not in the log",
+        set(evidence.acknowledged_requests) - set(evidence.requests),
+    )
+    asked, answers = Counter(evidence.requests), Counter(evidence.answers)
+    violations += _keyed(UNSETTLED, "request without an answer", (asked - answers).keys())
+    violations += _keyed(DOUBLED, "request answered more often than asked", (answers - asked).keys())
     return Verdict({**report.counts, **_ends(evidence)}, violations)
 
 

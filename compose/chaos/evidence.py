@@ -66,7 +66,12 @@ def collect(
             finals.append(final(entry.record))
             places[finals[-1].command].append(f"{entry.at} {entry.record['state']}")
     sent_as = {each.command: each.message_id for each in finals if each.message_id}
-    asked = set(requests)
+    asked = [
+        (entry.record["instance_id"], entry.record["request_id"])
+        for entry in dump.entries("control")
+        if entry.record["kind"] == "instance_change"
+    ]
+    known = set(asked)
     return Evidence(
         seen=Observation(
             accepted=[(step.instance_id, step.id) for step in accepted],
@@ -83,11 +88,12 @@ def collect(
         received=received,
         stamps=[stamp for entry in events if (stamp := _stamp(entry)) is not None],
         claims=claims,
-        requests=requests,
+        acknowledged_requests=requests,
+        requests=asked,
         answers=[
             key
             for entry in dump.entries("audit")
-            if (key := (entry.record["subject"], entry.record["request_id"])) in asked
+            if (key := (entry.record["subject"], entry.record["request_id"])) in known
         ],
         places=places,
     )

@@ -67,8 +67,10 @@ def clean(messages: int = 6) -> Evidence:
             Claim(0, 6, "claim", "connector-1", "b"),
             Claim(1, 1, "claim", "connector-2", "c"),
         ],
-        requests=[(SALES, "request-1")],
-        answers=[(SALES, "request-1")],
+        acknowledged_requests=[(SALES, "request-1")],
+        # The producer tried again: it stands in the log twice and has its answer twice.
+        requests=[(SALES, "request-1"), (SALES, "request-2"), (SALES, "request-2")],
+        answers=[(SALES, "request-1"), (SALES, "request-2"), (SALES, "request-2")],
         places={(SALES, "in-3"): ["events.message[0]@7"]},
     )
 
@@ -133,8 +135,13 @@ SEEDED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
         DOUBLE_OWNERSHIP,
         lambda e: replace(e, claims=[*e.claims, Claim(1, 2, "release", "connector-1", "b")]),
     ),
-    "a request without an answer": (UNSETTLED, lambda e: replace(e, answers=[])),
-    "a request answered twice": (DOUBLED, lambda e: replace(e, answers=[*e.answers, *e.answers])),
+    "a request without an answer": (UNSETTLED, lambda e: replace(e, answers=e.answers[1:])),
+    "a request answered once of twice": (UNSETTLED, lambda e: replace(e, answers=e.answers[:-1])),
+    "a request answered twice": (DOUBLED, lambda e: replace(e, answers=[*e.answers, e.answers[0]])),
+    "a request that was acknowledged is not in the log": (
+        LOST,
+        lambda e: replace(e, acknowledged_requests=[*e.acknowledged_requests, (SALES, "request-9")]),
+    ),
 }
 
 
