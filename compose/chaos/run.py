@@ -29,6 +29,9 @@ from core.verdict import ENDS, KINDS, Verdict, judge
 FLOW_S = 60.0
 BACK_S = 60.0
 SETTLE_S = 300.0
+# A reconnect waits two minutes at most.
+SILENCE_S = 150.0
+TELL_S = 10.0
 LOOK_AGAIN_S = 30.0
 MOVE_S = 30.0
 # What was committed before a fault may be seen so much later.
@@ -180,14 +183,17 @@ class Run:
         left = load.stop()
         if left:
             raise ChaosError(f"{left} records were neither acknowledged nor failed")
-        told = began
+        told = moved = began
+        before = load.in_flight()
         while (flight := load.in_flight()).total or not world.stack.state.ready:
             tail.raise_failure()
             now = time.monotonic()
-            if now - began > SETTLE_S:
-                self._tell(f"not settled after {SETTLE_S:.0f} s: {flight}")
+            if flight != before:
+                before, moved = flight, now
+            if now - began > SETTLE_S or now - moved > SILENCE_S:
+                self._tell(f"not settled: {flight}")
                 break
-            if now - told > 10:
+            if now - told > TELL_S:
                 told = now
                 states = Counter(tail.state(instance) for instance in world.people.phones)
                 self._tell(f"in flight: {flight}; instances: {dict(states)}")
