@@ -1,4 +1,4 @@
-"""`python -m connectors`: one connector process."""
+"""`python -m connectors`: one connector process; with `--leave` its slot is given up for good."""
 
 import sys
 

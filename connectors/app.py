@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import random
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from types import FrameType
 
 from connectors.drivers.whatsmeow.driver import HostOptions, WhatsmeowDriver
@@ -19,6 +21,8 @@ from core.clock import SystemClock
 from core.errors import DBError, Fenced, SettingsError
 from core.faults import faults_from
 from core.kafka.clients import KafkaClients
+from core.kafka.holdings import marked
+from core.kafka.leaving import Processing, leave
 from core.kafka.loop import TransactionLoop
 from core.security.keyring import Keyring
 from core.settings import Settings, load_settings
@@ -142,9 +146,29 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def main() -> int:
+def give_up_slot(settings: Settings) -> int:
+    """The slot's instances go to the other connectors at once; also for a slot whose process died long ago."""
+    slot, telemetry = settings.connector.slot, settings.telemetry
+    configure_logging(level=telemetry.log_level, log_format=telemetry.log_format, component=COMPONENT, slot=slot)
+    of = ConnectorProcessor
+    names = Processing(of.name, of.input_topic, of.side_topics, marked(of.state_topic))
     try:
-        return run(load_settings())
+        leave(names, settings.kafka, slot, clock=SystemClock())
+    except DBError as failure:
+        get_logger(__name__).error("cannot_leave", error=failure, next_step=failure.next_step)
+        return EXIT_STATE
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m connectors", description="One connector process.")
+    parser.add_argument(
+        "--leave", action="store_true", help="give up this slot for good instead; stop its process first"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        settings = load_settings()
+        return give_up_slot(settings) if given.leave else run(settings)
     except SettingsError as wrong:
         sys.stderr.write(f"{COMPONENT}: {wrong.message}\n")
         return EXIT_SETTINGS

@@ -12,11 +12,22 @@ from typing import NamedTuple
 
 from confluent_kafka import TopicPartition
 
+from core.errors import SettingsError
 from core.kafka import sizes
 from core.kafka.marks import OWNER_KEY, POSITION_KEY, Mark, MarkKind, encode_position
 from core.kafka.processor import Batch, OutRecord
+from core.topics import BY_NAME, Topic
 
 Source = tuple[str, int]
+
+
+def marked(state_topic: str | None, topics: Mapping[str, Topic] = BY_NAME) -> str | None:
+    """The state topic if marks and positions stand in it: in internal ones only, others are read by everybody."""
+    if state_topic is None:
+        return None
+    if state_topic not in topics:
+        raise SettingsError("config.topics", f"{state_topic} is not in the topic table")
+    return state_topic if topics[state_topic].internal else None
 
 
 class Payload(NamedTuple):

@@ -18,12 +18,11 @@ from collections.abc import Mapping
 from confluent_kafka import KafkaException
 
 from core.clock import Clock, SystemClock
-from core.errors import SettingsError
 from core.faults import Faults
 from core.kafka.clients import KafkaClients
 from core.kafka.commits import AWAY, Commits
 from core.kafka.fetch import Fetcher
-from core.kafka.holdings import Holdings, Payload
+from core.kafka.holdings import Holdings, Payload, marked
 from core.kafka.membership import Membership
 from core.kafka.pace import Pace
 from core.kafka.processor import Batch, Processor
@@ -85,7 +84,7 @@ class TransactionLoop:
         self._holdings = Holdings(
             prefix=prefix,
             input_topic=processor.input_topic,
-            state_topic=processor.state_topic if _is_marked(processor.state_topic, topics) else None,
+            state_topic=marked(processor.state_topic, topics),
             slot=slot,
             incarnation=self._incarnation,
         )
@@ -420,12 +419,3 @@ class TransactionLoop:
     def _publish_roles(self) -> None:
         taking_over = [partition for job in self._takeovers for partition in job.partitions]
         self._roles.publish(self._holdings, taking_over, self._fetcher.end)
-
-
-def _is_marked(state_topic: str | None, topics: Mapping[str, Topic]) -> bool:
-    """Marks and positions stand in internal state topics only: others are read by everybody."""
-    if state_topic is None:
-        return False
-    if state_topic not in topics:
-        raise SettingsError("config.topics", f"{state_topic} is not in the topic table")
-    return topics[state_topic].internal

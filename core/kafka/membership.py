@@ -15,6 +15,7 @@ from core.errors import Fenced
 from core.telemetry.logs import get_logger
 
 # Errors that come as messages do not carry the fatal flag.
+_LEAVE_S = 0.05
 _FATAL = frozenset({KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID})  # noqa: SLF001
 
 
@@ -69,6 +70,14 @@ class Membership:
 
     def close(self) -> None:
         """Static members keep their place in the group until the session time-out."""
+        self.consumer.close()
+
+    def leave(self, left: Callable[[], float]) -> None:
+        """Give up the place in the group too, then close."""
+        self.consumer.unsubscribe()
+        # The revocation is a callback; until it has run the group is not told.
+        while self.assigned and left() > 0:
+            self.serve(_LEAVE_S)
         self.consumer.close()
 
     def _on_assign(self, consumer: Consumer, entries: list[TopicPartition]) -> None:
