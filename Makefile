@@ -32,9 +32,11 @@ test-long: setup-tests ## hours: fuzzing, outages of Kafka and whatever else sta
 chaos: setup ## ten minutes of kills, cuts and pauses on a stack of its own; fails if anything is lost, doubled or out of order
 	$(VENV)/wharf chaos mix --minutes 10
 
-lock: ## a maintainer's step: requirements.lock anew from pyproject.toml (needs uv)
+lock: ## a maintainer's step: requirements.lock and chdb.lock anew (needs uv)
 	uv pip compile pyproject.toml --group test --universal --python-version 3.11 --upgrade --generate-hashes \
 	    --no-emit-index-url --no-header --quiet --output-file requirements.lock
+	echo chdb-core | uv pip compile - --no-deps --universal --python-version 3.11 --upgrade --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate --quiet --output-file compose/toolchain/chdb.lock
 
 clean: ## remove what was built (not .venv, not data)
 	rm -rf build

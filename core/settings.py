@@ -66,18 +66,38 @@ class RegistrySettings(Section):
 class ClickHouseSettings(Section):
     """The server and what it keeps; `external` means that it is not ours to start. With `cluster`, its name there, tables
     are replicated and distributed. Rows are kept so many days, 0 = for ever: events from when they were received, typed
-    tables and rollups by their own time."""
+    tables and rollups by their own time. `user` may do everything; `reader_user` only reads, and the embedded server
+    stops its queries at the `reader_max_*`."""
 
     host: Annotated[str, StringConstraints(pattern=r"^[^\s,:/]+$|^[0-9a-fA-F:]+$")] = "127.0.0.1"
     port: Port = 9000
     http_port: Port = 8123
     user: Annotated[str, StringConstraints(min_length=1)] = "default"
     password: SecretStr = SecretStr("")
+    reader_user: Annotated[str, StringConstraints(min_length=1)] = "reader"
+    reader_password: SecretStr = SecretStr("")
+    reader_max_seconds: Annotated[int, Field(ge=1, le=86_400)] = 30
+    reader_max_memory_bytes: Annotated[int, Field(ge=1 << 20)] = 1 << 30
+    reader_max_result_rows: Annotated[int, Field(ge=1)] = 1_000_000
+    reader_max_rows_to_read: Annotated[int, Field(ge=1)] = 1_000_000_000
     database: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] = "wharf"
     external: bool = False
     cluster: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")] | None = None
     retention_days: Annotated[int, Field(ge=0, le=36_500)] = 400
     rollup_retention_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    # Of the embedded server: connections at once, and bytes of blocks that all of them together may be sending.
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_incoming_bytes: Annotated[int, Field(ge=1 << 20)] = 512 << 20
+
+    @model_validator(mode="after")
+    def _two_users_and_two_ports(self) -> ClickHouseSettings:
+        if self.user == self.reader_user:
+            raise ValueError("user and reader_user are the same; queries of users are run as one who may only read")
+        if self.port and self.port == self.http_port:
+            raise ValueError("port and http_port are the same")
+        if self.cluster is not None and not self.external:
+            raise ValueError("cluster is set but external is false; the embedded server is no cluster")
+        return self
 
 
 class SimulatorSettings(Section):

@@ -8,7 +8,11 @@ import subprocess
 import sys
 
 # program the tests run → package that has it
-TEST_PROGRAMS = {"kcat": "kcat"}
+TEST_PROGRAMS = {
+    "kcat": "kcat",
+    "clickhouse-client": "clickhouse-client",
+    "clickhouse-server": "clickhouse-server",
+}
 
 
 def missing() -> list[str]:

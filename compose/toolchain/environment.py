@@ -11,6 +11,8 @@ from pathlib import Path
 from compose.toolchain import layout, progress, stamps
 
 _PACKAGES_STAMP = layout.VENV / "wharf-packages.stamp"
+_CHDB_LOCK = layout.TOOLCHAIN / "chdb.lock"
+_CHDB_STAMP = layout.VENV / "wharf-chdb.stamp"
 _PROJECT_STAMP = layout.VENV / "wharf-project.stamp"
 _PIP = [str(layout.VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input"]
 _TAIL = 15
@@ -56,19 +58,25 @@ def ensure() -> None:
         with progress.step("Virtual environment") as step:
             subprocess.run([sys.executable, "-m", "venv", "--clear", layout.VENV], check=True)
             step.result = f"Python {_version()}"
-    inputs = stamps.digest([layout.REQUIREMENTS])
-    if stamps.is_done(_PACKAGES_STAMP, inputs):
-        progress.skipped("Python packages", "up to date")
-    else:
-        with progress.step("Python packages") as step:
-            install_lock(layout.REQUIREMENTS, step)
-        stamps.mark_done(_PACKAGES_STAMP, inputs)
+    _ensure_lock("Python packages", layout.REQUIREMENTS, _PACKAGES_STAMP)
+    # A lock of its own: chDB names pandas and pyarrow (269 MB), which nothing here needs.
+    _ensure_lock("ClickHouse's engine", _CHDB_LOCK, _CHDB_STAMP)
     inputs = stamps.digest([layout.ROOT / "pyproject.toml"], str(layout.ROOT))
     if not stamps.is_done(_PROJECT_STAMP, inputs):
         with progress.step("The wharf command") as step:
             _run_pip(["install", "--no-deps", "--no-build-isolation", "-e", "."], step, 1)
             step.result = ".venv/bin/wharf"
         stamps.mark_done(_PROJECT_STAMP, inputs)
+
+
+def _ensure_lock(what: str, lock: Path, stamp: Path) -> None:
+    inputs = stamps.digest([lock])
+    if stamps.is_done(stamp, inputs):
+        progress.skipped(what, "up to date")
+        return
+    with progress.step(what) as step:
+        install_lock(lock, step)
+    stamps.mark_done(stamp, inputs)
 
 
 def _is_usable() -> bool:

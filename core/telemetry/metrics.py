@@ -138,6 +138,23 @@ FOLLOWED_UP: Final = CounterName("wharf_undecryptable_followed_up_total", "Undec
 # Gaps told, by reason: undecryptable, replaced, logged_out, offline_queue.
 GAPS: Final = CounterName("wharf_gaps_total", "Gap events.", ("reason",))
 
+# --- embedded ClickHouse ---------------------------------------------------------------------------------------------
+
+# interface: native, http. outcome: done, failed, cancelled.
+CLICKHOUSE_SECONDS: Final = HistogramName(
+    "wharf_clickhouse_query_seconds",
+    "Duration of a query.",
+    ("interface", "outcome"),
+    (0.005, 0.02, 0.1, 0.5, 2, 10, 60),
+)
+# Refused or failed queries by ClickHouse's error code.
+CLICKHOUSE_ERRORS: Final = CounterName("wharf_clickhouse_errors_total", "Failed queries.", ("code",))
+# Connections open on both interfaces.
+CLICKHOUSE_CONNECTIONS: Final = GaugeName("wharf_clickhouse_connections", "Open connections.")
+# Bytes of blocks that clients are sending and that the engine does not have yet.
+CLICKHOUSE_INCOMING_BYTES: Final = GaugeName("wharf_clickhouse_incoming_bytes", "Bytes of blocks held.")
+CLICKHOUSE_INSERTED_ROWS: Final = CounterName("wharf_clickhouse_inserted_rows_total", "Rows inserted in blocks.")
+
 
 class Metrics:
     """Collectors of one process, made at first use."""

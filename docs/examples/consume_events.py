@@ -1,6 +1,6 @@
 """Print every message of every instance, from the beginning, and go on from where it stopped at the next start.
 
-    python docs/examples/consume_events.py [group id]
+python docs/examples/consume_events.py [group id]
 """
 
 import os

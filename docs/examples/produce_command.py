@@ -1,6 +1,6 @@
 """Produce one Avro command and wait for its final result.
 
-    python docs/examples/produce_command.py sales-1 +4915123456789 "Hello" [command id]
+python docs/examples/produce_command.py sales-1 +4915123456789 "Hello" [command id]
 """
 
 import os
@@ -25,9 +25,16 @@ serialize = AvroSerializer(registry, schema, conf={"auto.register.schemas": Fals
 deserialize = AvroDeserializer(registry)
 
 # Stand at the end of the results before the command is produced, so that its result cannot be missed.
-results = Consumer({"bootstrap.servers": BOOTSTRAP, "group.id": f"example-{command_id}", "isolation.level": "read_committed"})
+results = Consumer(
+    {"bootstrap.servers": BOOTSTRAP, "group.id": f"example-{command_id}", "isolation.level": "read_committed"}
+)
 partitions = results.list_topics("wa.results", 10).topics["wa.results"].partitions
-results.assign([TopicPartition("wa.results", p, results.get_watermark_offsets(TopicPartition("wa.results", p), 10)[1]) for p in partitions])
+results.assign(
+    [
+        TopicPartition("wa.results", p, results.get_watermark_offsets(TopicPartition("wa.results", p), 10)[1])
+        for p in partitions
+    ]
+)
 
 command = {
     "command_id": command_id,
@@ -38,7 +45,9 @@ command = {
 }
 # murmur2_random is the partitioner of every Java client; wharf keys all topics by instance with it.
 producer = Producer({"bootstrap.servers": BOOTSTRAP, "partitioner": "murmur2_random"})
-producer.produce("wa.commands", key=instance, value=serialize(command, SerializationContext("wa.commands", MessageField.VALUE)))
+producer.produce(
+    "wa.commands", key=instance, value=serialize(command, SerializationContext("wa.commands", MessageField.VALUE))
+)
 producer.flush(10)
 
 while True:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import hostile
+from tests.support import hostile, hostile_clickhouse
 
 pytestmark = pytest.mark.timeout(3_600)
 ROOT = Path(__file__).parents[2]
@@ -80,6 +80,10 @@ def test_python_targets(tmp_path: Path) -> None:
         ("limiter", hostile.limiter(tmp_path), 20_000),
         ("events of the host", hostile.host_events, 8_000),
         ("frames of the host", hostile.host_frames, 100_000),
+        ("blocks for ClickHouse", hostile_clickhouse.valid_blocks, 30_000),
+        ("damaged blocks for ClickHouse", hostile_clickhouse.damaged_blocks, 100_000),
+        ("damaged packets for ClickHouse", hostile_clickhouse.damaged_packets, 100_000),
+        ("damaged statements for ClickHouse", hostile_clickhouse.damaged_statements, 200_000),
     ]
     for name, target, inputs in targets:
         seed, began = secrets.randbits(32), time.monotonic()

@@ -11,7 +11,7 @@ import pytest
 from compose.toolchain import golang, java, kafka, layout, stamps
 
 SHELL = shutil.which("sh")
-LOCKS = [layout.REQUIREMENTS, layout.TOOLCHAIN / "java.lock", layout.TOOLCHAIN / "go.lock"]
+LOCKS = [layout.REQUIREMENTS, *(layout.TOOLCHAIN / f"{name}.lock" for name in ("chdb", "go", "java"))]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""The embedded ClickHouse as a process: opens the data, listens, and ends in order at SIGTERM."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from analytics.embedded import native
+from analytics.embedded.access import Accounts
+from analytics.embedded.engine import Engine
+from analytics.embedded.errors import ServerError
+from analytics.embedded.listener import Handler, Listener, Slots
+from analytics.embedded.service import Service
+from analytics.embedded.watch import Watcher
+from analytics.embedded.wire import Budget
+from core.errors import DBError, SettingsError
+from core.settings import Settings
+from core.telemetry.health import Check, HealthServer
+from core.telemetry.logs import configure_logging, get_logger
+from core.telemetry.metrics import BUILD_INFO, CLICKHOUSE_CONNECTIONS, CLICKHOUSE_INCOMING_BYTES, Metrics
+
+COMPONENT = "clickhouse"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# How long running queries may go on after SIGTERM.
+DRAIN_SECONDS = 2.0
+# Small caches and few background threads: it shares a machine with everything else.
+CONFIG = """<clickhouse>
+    <logger><level>none</level></logger>
+    <mark_cache_size>67108864</mark_cache_size>
+    <uncompressed_cache_size>0</uncompressed_cache_size>
+    <background_pool_size>2</background_pool_size>
+    <background_schedule_pool_size>4</background_schedule_pool_size>
+</clickhouse>
+"""
+
+
+def listen_host(settings: Settings) -> str:
+    given = settings.clickhouse
+    if given.external:
+        raise SettingsError("config.invalid", "clickhouse.external is true: the embedded server is not started")
+    if given.host not in LOOPBACK:
+        raise SettingsError(
+            "config.invalid",
+            f"clickhouse.host is {given.host}: the embedded server listens on loopback, as in 127.0.0.1;"
+            " set clickhouse.external=true if it is another's",
+        )
+    return "127.0.0.1" if given.host == "localhost" else given.host
+
+
+@contextmanager
+def own_folder(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """The data and the engine's configuration, ours alone; the working directory becomes an empty one, because the
+    engine reads any config.xml that it finds there."""
+    data, work = folder / "data", folder / "work"
+    for path in (data, work):
+        path.mkdir(parents=True, exist_ok=True)
+    config = folder / "config.xml"
+    config.write_text(CONFIG)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as cause:
+            raise DBError("db.clickhouse_unavailable", f"{folder} is in use by another server") from cause
+        os.chdir(work)
+        yield data, config
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    host = listen_host(settings)
+    configure_logging(level=settings.telemetry.log_level, log_format=settings.telemetry.log_format, component=COMPONENT)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    metrics = Metrics()
+    metrics.gauge(BUILD_INFO).labels(component=COMPONENT, slot="").set(1)
+    telemetry = HealthServer(COMPONENT, metrics, host=settings.telemetry.host, port=settings.telemetry.port)
+    with own_folder(settings.data_dir.absolute() / COMPONENT) as (data, config):
+        server = Server(settings, metrics, host, data, config)
+        telemetry.add_check("engine", server.check)
+        telemetry.start()
+        try:
+            server.start()
+            stop.wait()
+        finally:
+            server.stop()
+            telemetry.stop()
+    return 0
+
+
+class Server:
+    def __init__(self, settings: Settings, metrics: Metrics, host: str, data: Path, config: Path) -> None:
+        given = settings.clickhouse
+        started = time.monotonic()
+        self._log = get_logger(__name__)
+        try:
+            self._engine = Engine(data, config)
+        except ServerError as error:
+            raise DBError("db.clickhouse_unavailable", f"{data} cannot be opened: {error}") from error
+        self._engine.create_database(given.database)
+        self._slots = Slots(given.max_connections)
+        self._budget = Budget(given.max_incoming_bytes)
+        self._watcher = Watcher()
+        service = Service(self._engine, Accounts(given), self._watcher, self._budget, metrics)
+        metrics.gauge(CLICKHOUSE_CONNECTIONS).set_function(lambda: self._slots.used)
+        metrics.gauge(CLICKHOUSE_INCOMING_BYTES).set_function(lambda: self._budget.used)
+
+        def native_client(peer: socket.socket) -> Handler:
+            return native.NativeClient(service, peer)
+
+        self._listeners = [Listener("native", (host, given.port), self._slots, native_client, native.refuse)]
+        self._log.info("engine_opened", version=self._engine.version, seconds=round(time.monotonic() - started, 2))
+
+    def check(self) -> Check:
+        used = f"{self._slots.used} of {self._slots.most} connections"
+        return Check(self._engine.answers(), used)
+
+    def start(self) -> None:
+        self._watcher.start()
+        for listener in self._listeners:
+            listener.start()
+        self._log.info("listening", ports=[listener.port for listener in self._listeners])
+
+    def stop(self) -> None:
+        deadline = time.monotonic() + DRAIN_SECONDS
+        for listener in self._listeners:
+            listener.close()
+        patient = [listener.drain(deadline) for listener in self._listeners]
+        self._watcher.stop()
+        self._engine.close()
+        self._log.info("stopped", all_finished=all(patient))

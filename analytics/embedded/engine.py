@@ -1,0 +1,184 @@
+"""The engine of this process, and sessions of it: the only module that knows chDB.
+
+chDB locks its directory to one process and hangs in a forked child. A session runs one statement at a time; sessions run
+in parallel. A running statement is stopped from outside by KILL QUERY, which finds it by its `log_comment`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+from analytics.embedded.access import FILE_FUNCTIONS, HARMLESS_TABLE_FUNCTIONS
+from analytics.embedded.blocks import Column
+from analytics.embedded.errors import ServerError, from_engine
+
+# The engine's own failures; chDB raises both.
+_FAILURES: tuple[type[Exception], ...] = (RuntimeError,)
+Progress = Callable[[Mapping[str, int]], None]
+
+
+def quote(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def quote_name(name: str) -> str:
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+class Insertion:
+    """Rows of one INSERT on their way; nothing of the last part is kept unless `finish` returns."""
+
+    def __init__(self, inserter: Any) -> None:
+        self._inserter = inserter
+
+    def append(self, data: bytes) -> None:
+        try:
+            self._inserter.append(data)
+        except _FAILURES as error:
+            raise from_engine(error) from error
+
+    def finish(self) -> tuple[int, int]:
+        """Rows and bytes written."""
+        try:
+            result = self._inserter.finish()
+        except _FAILURES as error:
+            raise from_engine(error) from error
+        return int(result.rows_written), int(result.bytes_written)
+
+    def cancel(self) -> None:
+        try:
+            self._inserter.cancel()
+        except _FAILURES as error:
+            raise from_engine(error) from error
+
+
+class Session:
+    def __init__(self, engine: Engine, connection: Any) -> None:
+        self._engine = engine
+        self._connection = connection
+        self._mark = uuid.uuid4().hex
+        self.set({"log_comment": self._mark})
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def kill(self) -> None:
+        """Stop what this session runs, from another thread."""
+        self._engine.kill(self._mark)
+
+    def watch_progress(self, progress: Progress | None) -> None:
+        self._connection.set_progress_callback(progress)
+
+    def use(self, database: str) -> None:
+        self.run(f"USE {quote_name(database)}")
+
+    def set(self, settings: Mapping[str, str]) -> None:
+        wanted = {name: value for name, value in settings.items() if name != "log_comment" or value == self._mark}
+        # readonly forbids every later change.
+        ordered = sorted(wanted.items(), key=lambda item: item[0] == "readonly")
+        for name, _ in ordered:
+            if not name.replace("_", "").isalnum():
+                raise ServerError(115, f"Unknown setting {name[:100]!r}. (UNKNOWN_SETTING)")
+        if ordered:
+            self.run("SET " + ", ".join(f"{name} = {quote(value)}" for name, value in ordered))
+
+    def reset(self, names: list[str]) -> None:
+        for name in names:
+            if name != "log_comment" and not name.startswith("param_"):
+                self.run(f"SET {name} = DEFAULT")
+
+    def run(self, sql: str, format_name: str = "Native", parameters: Mapping[str, str] | None = None) -> bytes:
+        """All of a statement's result at once."""
+        try:
+            result = self._connection.query(sql, format_name, params=dict(parameters or {}))
+            return bytes(result.bytes() or b"")
+        except (*_FAILURES, self._engine.failure) as error:
+            raise from_engine(error) from error
+
+    def stream(
+        self, sql: str, format_name: str = "Native", parameters: Mapping[str, str] | None = None
+    ) -> Generator[bytes, None, None]:
+        """A SELECT's result as it comes, a block at a time. Closing the iterator stops the query."""
+        failures = (*_FAILURES, self._engine.failure)
+        try:
+            stream = self._connection.send_query(sql, format_name, params=dict(parameters or {}))
+        except failures as error:
+            raise from_engine(error) from error
+        try:
+            for chunk in stream:
+                if data := chunk.bytes():
+                    yield bytes(data)
+        except failures as error:
+            raise from_engine(error) from error
+        finally:
+            stream.close()
+
+    def insert(self, into: str, format_name: str) -> Insertion:
+        try:
+            return Insertion(self._connection.send_insert(into, format_name))
+        except (*_FAILURES, self._engine.failure) as error:
+            raise from_engine(error) from error
+
+    def columns_of(self, described: str) -> tuple[tuple[Column, str], ...]:
+        """The columns that DESCRIBE tells, each with how its default is made."""
+        settings = "SETTINGS print_pretty_type_names = 0, describe_compact_output = 0"
+        rows = json.loads(self.run(f"DESCRIBE TABLE {described} {settings}", "JSONCompact"))["data"]
+        return tuple((Column(row[0], row[1]), row[2]) for row in rows)
+
+
+class Engine:
+    def __init__(self, folder: Path, config: Path) -> None:
+        """Opens the data below `folder`; the working directory must hold no config.xml."""
+        # Loads 530 MB of library: only the process that serves it does.
+        import chdb
+
+        self._chdb = chdb
+        self.failure: type[Exception] = chdb.ChdbError
+        major, minor, patch = chdb.engine_version.split(".")[:3]
+        self.version = (int(major), int(minor), int(patch))
+        self._target = f"file:{folder}?config-file={config}"
+        try:
+            # Held open, or the engine would end with its last session.
+            self._control = chdb.connect(self._target)
+        except _FAILURES as error:
+            raise from_engine(error) from error
+        self._control_lock = threading.Lock()
+        self.setting_types = dict(self._rows("SELECT name, type FROM system.settings"))
+        functions = {row[0].lower() for row in self._rows("SELECT name FROM system.table_functions")}
+        self.functions_beyond_tables = frozenset((functions - HARMLESS_TABLE_FUNCTIONS) | FILE_FUNCTIONS)
+
+    def _rows(self, sql: str) -> list[list[str]]:
+        with self._control_lock:
+            rows: list[list[str]] = json.loads(self._control.query(sql, "JSONCompact").bytes())["data"]
+        return rows
+
+    def session(self, database: str) -> Session:
+        session = Session(self, self._chdb.connect(self._target))
+        try:
+            if database:
+                session.use(database)
+        except ServerError:
+            session.close()
+            raise
+        return session
+
+    def create_database(self, name: str) -> None:
+        with self._control_lock:
+            self._control.query(f"CREATE DATABASE IF NOT EXISTS {quote_name(name)}")
+
+    def kill(self, mark: str) -> None:
+        with self._control_lock:
+            self._control.query(f"KILL QUERY WHERE Settings['log_comment'] = {quote(mark)} ASYNC")
+
+    def answers(self) -> bool:
+        with self._control_lock:
+            return bytes(self._control.query("SELECT 1", "TSV").bytes()) == b"1\n"
+
+    def close(self) -> None:
+        with self._control_lock:
+            self._control.close()

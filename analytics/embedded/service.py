@@ -1,0 +1,41 @@
+"""What all connections share, and how a query is counted."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from analytics.embedded.access import Accounts
+from analytics.embedded.engine import Engine
+from analytics.embedded.errors import QUERY_WAS_CANCELLED, ServerError
+from analytics.embedded.watch import Watcher
+from analytics.embedded.wire import Budget
+from core.telemetry.metrics import CLICKHOUSE_ERRORS, CLICKHOUSE_SECONDS, Metrics
+
+# Between two packets of a query, and for the peer to take what we send.
+PACKET_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    engine: Engine
+    accounts: Accounts
+    watcher: Watcher
+    budget: Budget
+    metrics: Metrics
+
+    @contextlib.contextmanager
+    def counted(self, interface: str) -> Iterator[None]:
+        """A query: how long it took and how it ended."""
+        started, outcome = time.monotonic(), "done"
+        try:
+            yield
+        except ServerError as error:
+            outcome = "cancelled" if error.code == QUERY_WAS_CANCELLED else "failed"
+            self.metrics.counter(CLICKHOUSE_ERRORS).labels(code=str(error.code)).inc()
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            self.metrics.histogram(CLICKHOUSE_SECONDS).labels(interface=interface, outcome=outcome).observe(seconds)

@@ -1,0 +1,216 @@
+"""The embedded ClickHouse's parsers: packets, blocks, statements; what they take, and what they refuse."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+
+from analytics.embedded import blocks, frames, packets, statements, types, wire
+from analytics.embedded.errors import (
+    CHECKSUM_DOESNT_MATCH,
+    MEMORY_LIMIT_EXCEEDED,
+    NOT_IMPLEMENTED,
+    UNKNOWN_CODEC,
+    UNKNOWN_TYPE,
+    Denied,
+    ServerError,
+    from_engine,
+)
+from analytics.embedded.statements import Kind
+from tests.support import hostile_clickhouse as hostile
+
+REFUSED = frozenset({"file", "url", "sqlite", "python"})
+
+
+def test_blocks_of_any_type_are_measured_to_their_last_byte() -> None:
+    hostile.valid_blocks(random.Random(11), 1_500)
+
+
+def test_damaged_blocks_end_in_a_code_or_are_not_enough() -> None:
+    hostile.damaged_blocks(random.Random(12), 2_000)
+
+
+def test_damaged_packets_end_in_a_code_or_are_not_enough() -> None:
+    hostile.damaged_packets(random.Random(13), 2_000)
+
+
+def test_damaged_statements_are_still_told_apart() -> None:
+    hostile.damaged_statements(random.Random(14), 5_000)
+
+
+@pytest.mark.parametrize(
+    "name", ["JSON", "Variant(String, UInt8)", "Dynamic", "AggregateFunction(uniq, UInt8)", "Array(JSON)"]
+)
+def test_a_type_that_cannot_be_carried_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ServerError, match="not implemented by this server") as caught:
+        types.shape(name)
+    assert caught.value.code == NOT_IMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Strin", "Array(", "Array(String", "Array(String))", "FixedString(x)", "Tuple(", "a" * 70_000]
+)
+def test_a_broken_type_is_refused(name: str) -> None:
+    with pytest.raises(ServerError) as caught:
+        types.shape(name)
+    assert caught.value.code == UNKNOWN_TYPE
+
+
+def test_a_type_nested_without_end_is_refused() -> None:
+    with pytest.raises(ServerError, match="nested deeper"):
+        types.shape("Array(" * 5_000 + "String" + ")" * 5_000)
+
+
+def test_a_block_above_the_limit_is_refused_before_it_is_held() -> None:
+    claim = wire.varint(1) + wire.varint(1 << 31) + wire.text("a") + wire.text("UInt64")
+    reader = hostile.reader_over(blocks.BLOCK_INFO + claim, chunk=64)
+    with pytest.raises(ServerError) as caught:
+        blocks.read_block(reader)
+    assert caught.value.code == MEMORY_LIMIT_EXCEEDED
+
+
+def test_all_connections_together_hold_no_more_than_the_budget() -> None:
+    budget = wire.Budget(1_000)
+    first = wire.Reader(lambda: bytes(600), budget, 10_000)
+    second = wire.Reader(lambda: bytes(600), budget, 10_000)
+    first.need(1)
+    with pytest.raises(ServerError) as caught:
+        second.need(1)
+    assert caught.value.code == MEMORY_LIMIT_EXCEEDED
+    first.close()
+    second.need(1)
+    second.close()
+    assert budget.used == 0
+
+
+def test_a_changed_frame_and_another_codec_are_told() -> None:
+    [frame] = frames.write_frames(b"hello" * 100)
+    assert frames.read_frame(hostile.reader_over(frame, chunk=7)) == b"hello" * 100
+    with pytest.raises(ServerError) as caught:
+        frames.read_frame(hostile.reader_over(frame[:-1] + b"\0", chunk=4096))
+    assert caught.value.code == CHECKSUM_DOESNT_MATCH
+    other = struct.pack("<BII", frames.ZSTD, 10, 1) + b"x"
+    sealed = frames.checksum(other) + other
+    with pytest.raises(ServerError, match="use LZ4") as caught:
+        frames.read_frame(hostile.reader_over(sealed, chunk=4096))
+    assert caught.value.code == UNKNOWN_CODEC
+
+
+def test_settings_of_an_old_client_are_read_by_their_type() -> None:
+    types_of = {"max_threads": "MaxThreads", "totals_mode": "TotalsMode"}
+    settings = wire.text("max_threads") + wire.varint(300) + wire.text("totals_mode") + wire.text("auto")
+    packet = hostile.query_packet(settings=settings)
+    query = packets.read_query(hostile.reader_over(packet, chunk=4096), 54412, types_of.get)
+    assert query.settings == {"max_threads": "300", "totals_mode": "auto"}
+    assert query.compressed
+
+
+@pytest.mark.parametrize(
+    ("sql", "kind", "bare", "format_name"),
+    [
+        ("SELECT 1", Kind.SELECT, "SELECT 1", ""),
+        ("select 1 as a format JSON;", Kind.SELECT, "select 1 as a ", "JSON"),
+        ("SELECT 1 FORMAT JSON SETTINGS max_threads = 1", Kind.SELECT, "SELECT 1  SETTINGS max_threads = 1", "JSON"),
+        ("SELECT 1 AS format", Kind.SELECT, "SELECT 1 AS format", ""),
+        ("SELECT x FROM format y", Kind.SELECT, "SELECT x FROM format y", ""),
+        ("((SELECT 'FORMAT JSON'))", Kind.SELECT, "((SELECT 'FORMAT JSON'))", ""),
+        ("-- c\n/* FORMAT x */ WITH 1 AS a SELECT a", Kind.SELECT, "-- c\n/* FORMAT x */ WITH 1 AS a SELECT a", ""),
+        ("show tables", Kind.SHOW, "show tables", ""),
+        ("INSERT INTO t SELECT 1", Kind.OTHER, "INSERT INTO t SELECT 1", ""),
+        ("INSERT INTO t (SELECT 1)", Kind.OTHER, "INSERT INTO t (SELECT 1)", ""),
+        ("CREATE TABLE t (a UInt8)", Kind.OTHER, "CREATE TABLE t (a UInt8)", ""),
+        ("", Kind.OTHER, "", ""),
+    ],
+)
+def test_statements_are_told_apart(sql: str, kind: Kind, bare: str, format_name: str) -> None:
+    found = statements.parse(sql)
+    assert (found.kind, found.bare, found.format) == (kind, bare, format_name)
+
+
+@pytest.mark.parametrize(
+    ("sql", "target", "columns", "into", "format_name", "data"),
+    [
+        ("INSERT INTO t VALUES", "t", "", "INSERT INTO t", "Values", ""),
+        (
+            "insert into a.`b c` (x, `y z`) values (1)",
+            "a.`b c`",
+            "x, `y z`",
+            "insert into a.`b c` (x, `y z`)",
+            "values",
+            " (1)",
+        ),
+        ("INSERT INTO t FORMAT CSV\n1,2", "t", "", "INSERT INTO t", "CSV", "\n1,2"),
+        ("INSERT INTO t SETTINGS a='VALUES' VALUES", "t", "", "INSERT INTO t SETTINGS a='VALUES'", "Values", ""),
+        (
+            "INSERT INTO FUNCTION f('(', 1) (a) FORMAT X y",
+            "f('(', 1)",
+            "a",
+            "INSERT INTO FUNCTION f('(', 1) (a)",
+            "X",
+            " y",
+        ),
+        ("INSERT INTO t (* EXCEPT(a))", "t", "* EXCEPT(a)", "INSERT INTO t (* EXCEPT(a))", "Values", ""),
+    ],
+)
+def test_the_parts_of_an_insert(sql: str, target: str, columns: str, into: str, format_name: str, data: str) -> None:
+    found = statements.parse(sql)
+    assert found.kind is Kind.INSERT
+    insert = found.insert
+    assert insert is not None
+    assert (insert.target, insert.columns, insert.into) == (target, columns, into)
+    assert insert.format.lower() == format_name.lower()
+    assert sql[insert.data :] == data
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count() FROM t GROUP BY a WITH /* c */ TOTALS",
+        "CREATE USER x",
+        "CREATE OR REPLACE USER x",
+        "GRANT SELECT ON *.* TO x",
+        "SELECT 1 INTO OUTFILE 'x'",
+        "WATCH v",
+    ],
+)
+def test_what_the_server_does_not_do_is_refused(sql: str) -> None:
+    with pytest.raises(ServerError) as caught:
+        statements.parse(sql)
+    assert caught.value.code == NOT_IMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO t VALUES (1)",
+        "SET max_threads = 1",
+        "KILL QUERY WHERE 1",
+        "SELECT file('/etc/passwd')",
+        "SELECT `file` /* c */ ('x')",
+        'SELECT "FILE"(1)',
+        "SELECT * FROM Sqlite('a', 'b')",
+        "SELECT file\u00a0('x')",
+        "SELECT \u2018'\u2018, file('x'), \u2018'\u2018",
+        "WITH 1 AS a SELECT * FROM url('x')",
+    ],
+)
+def test_a_reader_reads_tables_only(sql: str) -> None:
+    with pytest.raises(Denied):
+        statements.check_reader(sql.encode().decode("latin-1"), REFUSED)
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 'file(1)' -- file(\n", "SELECT file FROM t", "(SELECT 1)", "EXPLAIN SELECT 1", "USE x", ""]
+)
+def test_a_reader_may_read(sql: str) -> None:
+    statements.check_reader(sql, REFUSED)
+
+
+def test_the_engines_errors_keep_their_code() -> None:
+    error = from_engine(
+        RuntimeError("Streaming query failed: Code: 395. DB::Exception: Value passed: x. (FUNCTION_THROW)")
+    )
+    assert (error.code, error.message) == (395, "Value passed: x. (FUNCTION_THROW)")
+    assert from_engine(RuntimeError("something else")).code == 1001
