@@ -94,11 +94,11 @@ class ConnectorStack:
 
     # ------------------------------------------------------------------ the connector
 
-    def start(self, faults: Record | None = None, *, wait: bool = True) -> Process:
-        env = dict(self.env)
+    def start(self, faults: Record | None = None, *, wait: bool = True, slot: str = "connector-1") -> Process:
+        env = {**self.env, "WHARF_CONNECTOR__SLOT": slot}
         if faults is not None:
             env |= {"WHARF_ALLOW_FAULTS": "1", "WHARF_TEST_FAULTS": json.dumps(faults)}
-        process = Process("connectors", env, self.folder / "connector.log")
+        process = Process("connectors", env, self.folder / f"{slot}.log")
         self.connectors.append(process)
         if wait:
             process.wait_healthy()
