@@ -28,7 +28,7 @@ from core.verdict import ENDS, KINDS, Verdict, judge
 
 FLOW_S = 60.0
 BACK_S = 60.0
-SETTLE_S = 300.0
+SETTLE_S = 900.0
 # A reconnect waits two minutes at most.
 SILENCE_S = 150.0
 TELL_S = 10.0

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from compose.bench.report import shown
+from compose.bench.watch import BenchError
 from compose.chaos.run import Plan, Report, Run
 from compose.chaos.schedule import EXPERIMENTS
 from compose.chaos.world import ChaosError, Options
@@ -52,7 +53,7 @@ def chaos(
     told.print(f"{name}: seed {seed}, {minutes:g} minutes", markup=False, soft_wrap=True)
     try:
         report = Run(plan, lambda text: told.print(text, markup=False, soft_wrap=True)).go()
-    except (ChaosError, SimulatorError, StackError, NoJavaError) as error:
+    except (BenchError, ChaosError, SimulatorError, StackError, NoJavaError) as error:
         told.print(f"error: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(EXIT_ERROR) from None
     if json:
