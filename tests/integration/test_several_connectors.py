@@ -208,7 +208,7 @@ def test_the_groups_offsets_gone_sends_nothing_again(
     slots.wait_owning((a, 4), (b, 4))
     slots.wait_online(ids, a, b)
     traffic.settle(SETTLE_S)
-    assert a.logged("takeover_uses_position_item")
+    assert [*a.logged("takeover_uses_position_item"), *b.logged("takeover_uses_position_item")]
     assert stale_events(own, ids) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,9 +90,15 @@ class Slots:
         wait_until(lambda: not missing(), seconds, f"all online; logs in {self._folder}")
 
     def close(self) -> None:
-        """No slot outlives its test."""
-        for slot in self._started:
-            slot.process.kill()
+        """No slot outlives its test, and none leaves a claim: who takes that over would fence a slot just started."""
+        running = [slot.process for slot in self._started if slot.process.alive]
+        for process in running:
+            os.kill(process.pid, signal.SIGTERM)
+        for process in running:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
     def _wharf_connector(self, name: str, env: dict[str, str], *more: str) -> Process:
         self._folder.mkdir(exist_ok=True)

@@ -68,7 +68,7 @@ class Process:
             assert self._process.poll() is None, self.tail()
             return int(found[0]) if found else 0
 
-        return f"http://127.0.0.1:{wait_until(port, 30, f'{self.module} listens')}"
+        return f"http://127.0.0.1:{wait_until(port, 90, f'{self.module} listens')}"
 
     def health(self) -> Record:
         body: Record = httpx.get(f"{self.url()}/healthz", timeout=5).json()
