@@ -70,8 +70,9 @@ def _left_out(mutant: str | None) -> dict[str, Any]:
         return {}
     if not allowed(os.environ):
         raise typer.BadParameter("a mutant needs WHARF_ALLOW_FAULTS=1")
-    if mutant in get_args(Mutant):
-        return {"mutants": [mutant]}
+    names = mutant.split(",")
+    if set(names) <= set(get_args(Mutant)):
+        return {"mutants": names}
     return {"host": {"mutant": mutant}}
 
 
