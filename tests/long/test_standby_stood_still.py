@@ -15,7 +15,7 @@ SECONDS = 180
 def test_a_standby_that_stood_still_does_not_revive_what_was_deleted(kafka: RunningKafka) -> None:
     """Away for longer than tombstones are kept, it reads again from the beginning."""
     bench = Bench(kafka.bootstrap, partitions=2)
-    bench.make_topics(**CLEANED, delete_retention_ms="1000")
+    bench.make_topics(**CLEANED, delete_retention_ms="4000")
     plain = bench.clients.producer()
     count = 0
 
@@ -32,8 +32,8 @@ def test_a_standby_that_stood_still_does_not_revive_what_was_deleted(kafka: Runn
         owner.wait("owned", bench.partitions)
         for partition in range(bench.partitions):
             put(b"doomed", b"1", partition)
-        running.append(heir := bench.worker("heir", items=1, standby=True, session_timeout_ms=300_000))
-        followed = heir.wait("owned")[0]["partition"] ^ 1
+        running.append(heir := bench.worker("heir", items=1, standby=True, session_timeout_ms=100_000))
+        followed = heir.wait("owned", seconds=60)[0]["partition"] ^ 1
         wait_until(lambda: heir.follows(bench, followed), 20, "the standby is at the end")
         heir.signal(signal.SIGSTOP)
         wait_until(lambda: heir.stopped, 10, "it stands still")
@@ -50,5 +50,5 @@ def test_a_standby_that_stood_still_does_not_revive_what_was_deleted(kafka: Runn
         wait_until(tombstone_is_gone, SECONDS, "the cleaner removed the tombstone")
         heir.signal(signal.SIGCONT)
         owner.kill()
-        heir.wait("owned", bench.partitions)
+        heir.wait("owned", bench.partitions, seconds=60)
         assert all(event["same"] for event in heir.seen("restored"))
