@@ -37,6 +37,8 @@ from core.telemetry.metrics import HOST_BACKLOG_BYTES, INBOUND_SECONDS, Metrics
 COMMANDS = "commands.admitted"
 INSTANCES = "instances"
 OVERVIEW_MS = 500
+# A session looks again at least this often: a timer for each deadline of a day would outlive its command by that day.
+WAKE_WITHIN_MS = 60_000
 # Sessions torn down with their partition come back spread over this time, not all in one instant.
 RETURN_SPREAD_MS = 5_000
 
@@ -375,7 +377,10 @@ class ConnectorProcessor:
 
     def _wake_for(self, session: Session, now_ms: int) -> None:
         at = session.queue.wake_at(now_ms)
-        if at is not None and at != session.wake_ms:
+        if at is None:
+            return
+        at = min(at, now_ms + WAKE_WITHIN_MS)
+        if session.wake_ms <= now_ms or at < session.wake_ms:
             session.wake_ms = at
             self._wake_at(session, at)
 

@@ -34,6 +34,7 @@ MAX_BYTES = 8 * 1024 * 1024
 # Chats being served at once per session; whatsmeow sends one after another anyway, this only keeps its next one ready.
 WINDOW = 8
 DUE_AGAIN_MS = 1_000
+SPENT_DEADLINES = 16
 # Receipts that tell nothing about whether the message arrived.
 _NOT_SETTLING = frozenset({"retry", "server-error", "hist_sync", "peer_msg"})
 
@@ -298,6 +299,10 @@ class SendQueue:
     def _watch(self, command: Outgoing) -> None:
         if command.deadline is not None:
             heapq.heappush(self._deadlines, (command.deadline, command.command_id))
+        if len(self._deadlines) > 2 * len(self._by_id) + SPENT_DEADLINES:
+            # Most are of commands that have ended long before.
+            self._deadlines = [entry for entry in self._deadlines if entry[1] in self._by_id]
+            heapq.heapify(self._deadlines)
 
     def _finish(self, command: Outgoing, state: str, problem: Problem | None = None) -> Told:
         del self._by_id[command.command_id]

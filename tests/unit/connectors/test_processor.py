@@ -211,6 +211,23 @@ def test_a_send_from_queued_to_sent(online: Rig) -> None:
     assert (status["status"], status["rank"], status["command_id"]) == ("server_ack", 2, "c1")
 
 
+def test_commands_that_have_ended_leave_nothing_behind(online: Rig) -> None:
+    """Each has a deadline a day ahead: nothing may wait for that once it has ended."""
+    for number in range(600):
+        online.turn(online.text(f"c{number}", interval_ms=100))
+        online.clock.advance(200)
+        online.turn()
+        online.driver.entry(started(f"c{number}", online.driver.sent[-1].message_id))
+        online.turn()
+        online.driver.entry(finished(f"c{number}"))
+        online.turn()
+    assert online.results("c599") == ["queued", "sending", "sent"]
+    (session,) = online.processor.sessions()
+    # Two minutes have passed, and timers are a minute ahead at most.
+    assert len(online.processor._timers) < 400
+    assert len(session.queue._deadlines) < 40
+
+
 def test_an_interrupted_send_goes_out_again_as_it_was_before_anything_newer(online: Rig) -> None:
     online.turn(online.text("c1"), online.text("c2"), online.text("c3", to="4917000"))
     sent = online.driver.sent[0]
