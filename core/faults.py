@@ -39,6 +39,12 @@ Point = Literal[
     "before_durable",
     "after_durable",
     "after_final",
+    # The sink's ledger: batches are due; their ranges are committed as pending; one is inserted; all are; they are done.
+    "before_pending",
+    "after_pending",
+    "after_insert",
+    "before_done",
+    "after_done",
 ]
 # flush: transactions send offsets without a flush. fence: a take-over does not fence the former owner. committed: it does
 # not wait for the former owner's transaction. epoch: a session is opened under the epoch it had.

@@ -81,6 +81,16 @@ def result_id(instance_id: str, command_id: str, kind: str = "final") -> str:
     return _uuid5(_join(("result", instance_id, command_id, kind)))
 
 
+def result_event_id(result_id: str, revision: int, state: str) -> str:
+    """Id of one result as an event: the stored answer to a duplicate command is the same event again."""
+    return _uuid5(_join(("result_event", result_id, revision, state)))
+
+
+def dead_letter_id(topic: str, partition: int, offset: int, process: str) -> str:
+    """Id of what a process gave up, by where it stood: given up twice, it is one."""
+    return _uuid5(_join(("dead_letter", topic, partition, offset, process)))
+
+
 def message_id(secret: bytes, instance_id: str, command_id: str) -> str:
     """WhatsApp message id of a command: the same command can never leave under two ids."""
     digest = hmac.new(secret, _join((instance_id, command_id)).encode(), hashlib.sha256).hexdigest()

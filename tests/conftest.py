@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from core.settings import PREFIX
+from tests.support.clickhouse import RunningClickHouse, running_clickhouse
 from tests.support.kafka import RunningKafka, running_kafka
 from tests.support.stack import LiveStack, running_stack
 
@@ -23,6 +24,13 @@ def pytest_runtest_setup() -> None:
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKafka]:
     """A real Kafka; `.bootstrap`, and `.settings(prefix=…)` for a process that uses it."""
     with running_kafka(tmp_path_factory.mktemp("kafka")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningClickHouse]:
+    """The embedded ClickHouse; users make a database of their own."""
+    with running_clickhouse(tmp_path_factory.mktemp("clickhouse")) as running:
         yield running
 
 

@@ -28,6 +28,8 @@ COMMANDS: tuple[str, ...] = (
     "compose.cli.deadletters",
     "compose.cli.topics",
     "compose.cli.schemas",
+    "compose.cli.clickhouse",
+    "compose.cli.query",
     "compose.cli.bench",
     "compose.cli.chaos",
 )
@@ -38,6 +40,7 @@ EXIT_ERROR = 1
 NEXT_STEPS = {
     "db.kafka_unavailable": "`wharf status` shows whether the local stack runs, `wharf up` starts it",
     "db.registry_unavailable": "`wharf status` shows whether the local stack runs, `wharf up` starts it",
+    "db.clickhouse_unavailable": "`wharf status` shows whether the local stack runs, `wharf up` starts it",
 }
 
 

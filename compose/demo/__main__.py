@@ -17,7 +17,7 @@ from types import FrameType
 from rich.console import Console
 from rich.live import Live
 
-from compose.demo import scenario, view
+from compose.demo import scenario, stored, view
 from compose.demo.phones import instance_id
 from compose.demo.simulator import Simulator
 from compose.demo.system import System
@@ -69,14 +69,16 @@ def _once(stack: EmbeddedStack, console: Console) -> int:
             report = scenario.settle(traffic, settings, simulator, instances, console.print)
         finally:
             traffic.stop()
-    for line in report.lines():
+    rows = stored.settle(settings)
+    for line in (*report.lines(), *rows.lines()):
         console.print(line, markup=False, soft_wrap=True)
+    stored.show_query(settings.clickhouse, lambda line: console.print(line, markup=False, soft_wrap=True))
     reached = scenario.is_reached(report)
     if not reached:
         console.print(f"[red]fewer than {scenario.AT_LEAST} messages each way[/]")
     if traffic.figures.error:
         console.print(f"[red]{traffic.figures.error}[/]")
-    passed = report.clean and reached and not traffic.figures.error
+    passed = report.clean and rows.clean and reached and not traffic.figures.error
     verdict = "[green]nothing lost, nothing doubled[/]" if passed else f"[red]failed[/]; logs in {stack.files.logs}"
     console.print(f"{verdict} ({time.monotonic() - began:.0f} s)")
     return 0 if passed else 1

@@ -96,6 +96,20 @@ class KafkaClients:
             heartbeat_interval_ms=max(100, session_timeout_ms // 10),
         )
 
+    def group_reader(self, group: str, slot: str, session_timeout_ms: int) -> Consumer:
+        """A static member that reads what it is assigned, from positions that it sets itself."""
+        return self._consumer(
+            group,
+            group_instance_id=slot,
+            group_protocol="classic",
+            partition_assignment_strategy="cooperative-sticky",
+            session_timeout_ms=session_timeout_ms,
+            heartbeat_interval_ms=max(100, session_timeout_ms // 10),
+            fetch_wait_max_ms=100,
+            fetch_queue_backoff_ms=2,
+            queued_max_messages_kbytes=32_768,
+        )
+
     def fetcher(self, group: str) -> Consumer:
         """Reads the inputs of owned partitions; assigned by hand, so that every position is explicit."""
         return self._consumer(

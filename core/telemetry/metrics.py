@@ -108,6 +108,19 @@ REGISTRAR_REQUESTS: Final = CounterName(
     "wharf_registrar_requests_total", "Control requests decided.", ("kind", "outcome")
 )
 
+# --- sink ------------------------------------------------------------------------------------------------------------
+
+# Rows that ClickHouse took; a batch that was inserted again after a crash counts again.
+SINK_ROWS: Final = CounterName("wharf_sink_rows_total", "Rows inserted into ClickHouse.", ("topic",))
+# Records whose event was in the same batch or in the table already.
+SINK_DUPLICATES: Final = CounterName("wharf_sink_duplicates_total", "Records of events already there.", ("topic",))
+# Offsets that retention removed before the sink came to them.
+SINK_GONE: Final = CounterName("wharf_sink_gone_records_total", "Records removed before they were read.", ("topic",))
+# One insert with all rollups.
+SINK_INSERT_SECONDS: Final = HistogramName("wharf_sink_insert_seconds", "Duration of an insert.")
+# Read and not yet in a batch.
+SINK_BUFFER_BYTES: Final = GaugeName("wharf_sink_buffer_bytes", "Bytes read ahead.")
+
 # --- connector -------------------------------------------------------------------------------------------------------
 
 # Sessions by state of the session state machine.

@@ -121,6 +121,11 @@ class Streams:
         self.started.append(process)
         return process
 
+    def start_sink(self, **env: str) -> Process:
+        process = Process("analytics.sink", {**self.env, **env}, self.folder / "sink.log")
+        self.started.append(process)
+        return process
+
     # -- what is said
 
     def put(self, topic: str, key: str, value: bytes | None, partition: int | None = None) -> None:

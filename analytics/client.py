@@ -1,0 +1,80 @@
+"""Connections to ClickHouse over its native protocol, and what its errors mean for whoever asked.
+
+A connection belongs to one thread. Errors of the driver become DBError: `db.clickhouse_unavailable` where trying again
+helps or nobody answers, APIError where the statement itself is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from clickhouse_driver import Client
+from clickhouse_driver.errors import Error, NetworkError, ServerException
+
+from core.errors import APIError, DBError, WharfError
+from core.settings import ClickHouseSettings
+
+CONNECT_SECONDS = 5
+ANSWER_SECONDS = 120
+# What is wrong with the statement, not with the server: syntax, unknown names, types, arguments, limits of the caller.
+_OF_THE_STATEMENT = frozenset(
+    {6, 8, 10, 16, 26, 27, 36, 41, 42, 43, 46, 47, 48, 53, 62, 63, 70, 115, 158, 159, 164, 179}
+)
+_OF_THE_STATEMENT |= frozenset({184, 215, 241, 307, 349, 386, 396, 452, 456, 497})
+UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_EXISTS = 60, 81, 57
+
+
+def connect(settings: ClickHouseSettings, *, database: str | None = None, **given: Any) -> Client:
+    """A client that connects at its first statement; `given` are ClickHouse's own settings for every statement."""
+    return Client(
+        settings.host,
+        port=settings.port,
+        user=settings.user,
+        password=settings.password.get_secret_value(),
+        database=settings.database if database is None else database,
+        connect_timeout=CONNECT_SECONDS,
+        send_receive_timeout=ANSWER_SECONDS,
+        sync_request_timeout=CONNECT_SECONDS,
+        client_name="wharf",
+        settings=given,
+    )
+
+
+@contextmanager
+def connected(settings: ClickHouseSettings, *, database: str | None = None, **given: Any) -> Iterator[Client]:
+    """A client for a few statements; errors as ours."""
+    client = connect(settings, database=database, **given)
+    try:
+        with told(address_of(settings)):
+            yield client
+    finally:
+        client.disconnect()
+
+
+@contextmanager
+def told(address: str) -> Iterator[None]:
+    """What the driver raises inside, as an error of ours."""
+    try:
+        yield
+    except (Error, OSError, EOFError) as cause:
+        raise as_ours(cause, address) from cause
+
+
+def as_ours(cause: BaseException, address: str) -> WharfError:
+    if isinstance(cause, ServerException):
+        text = str(cause.message).split("Stack trace:")[0].strip().removeprefix("DB::Exception: ")
+        if cause.code in (UNKNOWN_TABLE, UNKNOWN_DATABASE):
+            return APIError(
+                "api.not_found", f"{text}: `wharf clickhouse migrate` makes the tables", clickhouse=cause.code
+            )
+        if cause.code in _OF_THE_STATEMENT:
+            return APIError("api.validation", f"ClickHouse: {text}", clickhouse=cause.code)
+        return DBError("db.clickhouse_unavailable", f"ClickHouse at {address}: {text}", clickhouse=cause.code)
+    text = str(cause.message if isinstance(cause, NetworkError) else cause) or type(cause).__name__
+    return DBError("db.clickhouse_unavailable", f"ClickHouse at {address} does not answer: {text}")
+
+
+def address_of(settings: ClickHouseSettings) -> str:
+    return f"{settings.host}:{settings.port}"

@@ -1,0 +1,10 @@
+-- Distinct contacts that wrote (in) or were written to (out), per instance over the whole period; within 1 %.
+-- param instance String = '' : only this instance; empty = all
+-- param from Time = 30d : from that day on
+-- param to Time = now : until that day
+SELECT instance, direction, uniqCombined64Merge(15)(contacts) AS contacts
+FROM contacts_day
+WHERE ({instance:String} = '' OR instance = {instance:String})
+    AND day >= toDate({from:DateTime64(3)}) AND day <= toDate({to:DateTime64(3)})
+GROUP BY instance, direction
+ORDER BY contacts DESC, instance

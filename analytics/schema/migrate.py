@@ -1,0 +1,107 @@
+"""Bring a database up to date: `migrate`, and `status` that changes nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from clickhouse_driver import Client
+from clickhouse_driver.errors import ServerException
+
+from analytics.client import UNKNOWN_DATABASE, UNKNOWN_TABLE, connected
+from analytics.schema import retention
+from analytics.schema.engines import Engines
+from analytics.schema.lock import Lock
+from analytics.schema.migrations import Applied, Migration, migrations, missing
+from core.settings import ClickHouseSettings
+
+_WAIT_SECONDS = 90.0
+_PAUSE_SECONDS = 0.2
+_VERSIONS = "schema_versions"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of `wharf clickhouse status`."""
+
+    number: int
+    name: str
+    applied: bool
+
+
+def status(settings: ClickHouseSettings) -> list[Row]:
+    with connected(settings, database="") as client:
+        applied = _applied(client, settings)
+    missing(applied, migrations())
+    return [Row(one.number, one.name, one.number in applied) for one in migrations()]
+
+
+def migrate(settings: ClickHouseSettings, tell: Callable[[str], None] = lambda _text: None) -> list[Migration]:
+    """Run what is missing, one migrator at a time, and set the retention; what was run."""
+    engines = Engines(settings.database, settings.cluster)
+    with connected(settings, database="") as client:
+        client.execute(f"CREATE DATABASE IF NOT EXISTS {settings.database} {engines.on_cluster}")
+        owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        lock = Lock(client, settings.database, owner, engines.on_cluster)
+        lock.take(_patience())
+        try:
+            return _run(client, lock, engines, settings, tell)
+        finally:
+            lock.release()
+
+
+def _run(
+    client: Client, lock: Lock, engines: Engines, settings: ClickHouseSettings, tell: Callable[[str], None]
+) -> list[Migration]:
+    _versions_table(client, engines)
+    done = []
+    for one in missing(_applied(client, settings), migrations()):
+        for statement in engines.statements(one.text):
+            lock.touch()
+            client.execute(statement)
+        row = {"number": one.number, "name": one.name, "digest": one.digest}
+        client.execute(f"INSERT INTO {settings.database}.{_VERSIONS} (number, name, digest) VALUES", [row])
+        tell(f"{one.number:04d} {one.name}")
+        done.append(one)
+    lock.touch()
+    for table in retention.apply(client, engines, settings):
+        tell(f"retention of {table}")
+    return done
+
+
+def _versions_table(client: Client, engines: Engines) -> None:
+    # Not sharded: on a cluster every server has all rows.
+    engine = (
+        "MergeTree" if engines.cluster is None else "ReplicatedMergeTree('/clickhouse/wharf/versions', '{replica}')"
+    )
+    client.execute(
+        f"CREATE TABLE IF NOT EXISTS {engines.database}.{_VERSIONS} {engines.on_cluster} "
+        "(number UInt32, name String, digest String, applied_at DateTime DEFAULT now()) "
+        f"ENGINE = {engine} ORDER BY number COMMENT 'Migrations that were run.'"
+    )
+
+
+def _applied(client: Client, settings: ClickHouseSettings) -> dict[int, Applied]:
+    try:
+        rows = client.execute(
+            f"SELECT number, name, digest FROM {settings.database}.{_VERSIONS} ORDER BY number"  # noqa: S608 - a setting
+        )
+    except ServerException as cause:
+        if cause.code in (UNKNOWN_TABLE, UNKNOWN_DATABASE):
+            return {}
+        raise
+    return {int(number): Applied(int(number), str(name), str(digest)) for number, name, digest in rows}
+
+
+def _patience() -> Callable[[], bool]:
+    deadline = time.monotonic() + _WAIT_SECONDS
+
+    def wait() -> bool:
+        time.sleep(_PAUSE_SECONDS)
+        return time.monotonic() < deadline
+
+    return wait

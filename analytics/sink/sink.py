@@ -1,0 +1,296 @@
+"""The sink's loop: records of Kafka into ClickHouse, each event once, over any crash.
+
+A round takes the batches that are due and passes these steps; each may be repeated, and a process that dies between any two
+leaves what the next one needs:
+1. name: commit `pending` with the range of every batch, at its first offset;
+2. insert: the rows of each range under its token (ClickHouse knows a token it has seen);
+3. give up: what cannot be a row goes to the dead letters, with an id made of its place;
+4. note: one line per batch, for the audit;
+5. done: commit the position after every range.
+Only what was named is inserted, so that a range that perhaps was inserted is inserted again exactly so, or not at all.
+
+Not thread-safe but for `stop` and `health`.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from analytics.sink import ledger
+from analytics.sink.batches import Batch, Limits, Partition, Source
+from analytics.sink.decode import decode
+from analytics.sink.letters import Letters
+from analytics.sink.positions import Positions
+from analytics.sink.rows import TOPICS
+from analytics.sink.store import Inserted, Store
+from core.clock import Clock
+from core.errors import DBError, Fenced, WharfError
+from core.faults import Faults
+from core.kafka.clients import KafkaClients
+from core.kafka.codec import Codec
+from core.kafka.fetch import in_record
+from core.settings import Settings
+from core.telemetry import metrics as names
+from core.telemetry.health import Check
+from core.telemetry.logs import get_logger
+from core.telemetry.metrics import Metrics
+
+GROUP = "sink"
+_BURST = 2000
+_POLL_S = 0.05
+_LAG_EVERY_S = 1.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
+_BATCH_BYTES = 16 << 20
+
+
+@dataclass(slots=True)
+class _Round:
+    """Batches under way, and which of the steps each has behind it."""
+
+    batches: dict[Source, Batch]
+    named: set[Source] = field(default_factory=set)
+    inserted: dict[Source, Inserted] = field(default_factory=dict)
+    noted: bool = False
+
+    def drop(self, source: Source) -> None:
+        self.batches.pop(source, None)
+        self.named.discard(source)
+        self.inserted.pop(source, None)
+
+
+class Sink:
+    """`run()` returns after `stop()`; Fenced when another process took the slot."""
+
+    def __init__(
+        self, settings: Settings, *, codec: Codec, store: Store, metrics: Metrics, faults: Faults, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._codec = codec
+        self._store = store
+        self._metrics = metrics
+        self._faults = faults
+        self._clock = clock
+        self._clients = KafkaClients(settings.kafka, "wharf-sink")
+        self._letters = Letters(self._clients, codec, clock)
+        own = settings.sink
+        self._limits = Limits(own.batch_records, _BATCH_BYTES, own.batch_ms / 1000)
+        self._most_bytes = own.buffer_mb << 20
+        self._partitions: dict[Source, Partition] = {}
+        self._done: dict[Source, int] = {}
+        self._round: _Round | None = None
+        self._paused = False
+        self._wait_s = _FIRST_WAIT_S
+        self._retry_at = 0.0
+        self._lag_at = 0.0
+        self._lags: dict[Source, int] = {}
+        self._trouble: str | None = None
+        self._joined = False
+        self._stop = threading.Event()
+        self._log = get_logger(__name__)
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def kafka_health(self) -> Check:
+        lag = sum(self._lags.values())
+        return Check(self._joined, f"{len(self._partitions)} partitions, {lag} records behind")
+
+    def clickhouse_health(self) -> Check:
+        return Check(self._trouble is None, self._trouble or "takes inserts")
+
+    def run(self) -> None:
+        prefix = self._settings.kafka.prefix
+        own = self._settings.sink
+        self._consumer = self._clients.group_reader(GROUP, own.slot, own.session_timeout_ms)
+        self._positions = Positions(self._consumer, prefix)
+        try:
+            self._consumer.subscribe(
+                [prefix + topic for topic in TOPICS],
+                on_assign=self._assigned,
+                on_revoke=self._revoked,
+                on_lost=self._revoked,
+            )
+            while not self._stop.is_set():
+                self._read()
+                self._work()
+                self._measure()
+        finally:
+            self._letters.close()
+            self._store.close()
+            # A static member: its partitions wait for it.
+            self._consumer.close()
+
+    # -- the group
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        prefix = self._settings.kafka.prefix
+        now = self._clock.monotonic()
+        for (topic, number), start in self._positions.starts(partitions).items():
+            if start.gone:
+                self._log.error("records_gone", topic=topic, partition=number, records=start.gone)
+                self._metrics.counter(names.SINK_GONE).labels(topic).inc(start.gone)
+            held = Partition(self._limits, start.replay)
+            held.reached(start.position)
+            self._partitions[topic, number] = held
+            self._done[topic, number] = start.position
+            consumer.incremental_assign([TopicPartition(prefix + topic, number, start.position)])
+            if start.replay is not None:
+                self._log.info("replays", batch=start.replay.token)
+        self._joined = True
+        self._paused = False
+        self._retry_at = min(self._retry_at, now)
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """What is under way is left as it is named: whoever has the partition next inserts it again."""
+        prefix = self._settings.kafka.prefix
+        for entry in partitions:
+            source = (entry.topic.removeprefix(prefix), entry.partition)
+            self._partitions.pop(source, None)
+            self._done.pop(source, None)
+            if self._round is not None:
+                self._round.drop(source)
+        consumer.incremental_unassign(partitions)
+
+    # -- reading
+
+    def _read(self) -> None:
+        self._hold_back()
+        busy = self._round is not None and self._clock.monotonic() >= self._retry_at
+        first = self._consumer.poll(0 if busy else _POLL_S)
+        if first is None:
+            return
+        now = self._clock.monotonic()
+        for message in (first, *self._consumer.consume(_BURST, 0)):
+            self._accept(message, now)
+
+    def _accept(self, message: Message, now: float) -> None:
+        fault = message.error()
+        if fault is not None:
+            self._refuse(message, fault)
+            return
+        topic = (message.topic() or "").removeprefix(self._settings.kafka.prefix)
+        held = self._partitions.get((topic, int(message.partition() or 0)))
+        if held is not None:
+            held.add(in_record(message, topic), now)
+            self._metrics.counter(names.CONSUMED).labels(GROUP, topic).inc()
+
+    def _refuse(self, message: Message, fault: KafkaError) -> None:
+        if fault.fatal():
+            raise Fenced(f"{fault.name()}: {fault.str()}")
+        if fault.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise DBError("db.position_lost", f"{message.topic()}[{message.partition()}]: {fault.str()}")
+        self._log.warning("kafka_fetch_error", kafka_error=fault.name(), detail=fault.str())
+
+    def _hold_back(self) -> None:
+        """Bounded memory: above the limit nothing more is read until half of it is inserted."""
+        held = sum(partition.bytes for partition in self._partitions.values())
+        everything = [TopicPartition(self._settings.kafka.prefix + t, p) for t, p in self._partitions]
+        if not self._paused and held > self._most_bytes:
+            self._consumer.pause(everything)
+            self._paused = True
+        elif self._paused and held < self._most_bytes // 2:
+            self._consumer.resume(everything)
+            self._paused = False
+
+    # -- the round
+
+    def _work(self) -> None:
+        now = self._clock.monotonic()
+        if self._round is None:
+            self._round = self._due(now)
+        if self._round is None or now < self._retry_at:
+            return
+        try:
+            finished = self._step(self._round)
+        except WharfError as cause:
+            # Whatever ClickHouse says: the rows stay ours until it takes them.
+            if self._trouble is None:
+                self._log.warning("clickhouse_refuses", error=cause)
+            self._trouble = cause.message
+            self._back_off(now)
+            return
+        if not finished:
+            return
+        self._round = None
+
+    def _due(self, now: float) -> _Round | None:
+        batches: dict[Source, Batch] = {}
+        for source, held in self._partitions.items():
+            if held.due(now) and (batch := held.take()) is not None:
+                batches[source] = batch
+        if not batches:
+            return None
+        return _Round(batches, {source for source, batch in batches.items() if batch.replayed})
+
+    def _step(self, work: _Round) -> bool:
+        """One step of the round; True when it is at its end."""
+        if not work.batches:
+            return True
+        unnamed = work.batches.keys() - work.named
+        if unnamed:
+            self._faults.reach("before_pending")
+            if self._commit({source: ledger.pending(work.batches[source].range) for source in unnamed}):
+                work.named |= unnamed
+                self._faults.reach("after_pending")
+            return False
+        waiting = sorted(work.batches.keys() - work.inserted.keys())
+        if waiting:
+            work.inserted[waiting[0]] = self._insert(work.batches[waiting[0]])
+            self._faults.reach("after_insert")
+            return False
+        if not work.noted:
+            self._store.note(list(work.inserted.values()))
+            work.noted = True
+        self._faults.reach("before_done")
+        if not self._commit({source: ledger.done(batch.range) for source, batch in work.batches.items()}):
+            return False
+        self._faults.reach("after_done")
+        for source, batch in work.batches.items():
+            self._done[source] = batch.range.last + 1
+        return True
+
+    def _insert(self, batch: Batch) -> Inserted:
+        decoded = decode(batch.records, self._codec)
+        if decoded.rows:
+            decoded = decoded.without(self._store.elsewhere(batch.range, decoded.rows))
+        if decoded.rows:
+            with self._metrics.histogram(names.SINK_INSERT_SECONDS).time():
+                self._store.insert(batch.range, decoded.rows)
+        self._letters.send(decoded.poison)
+        topic = batch.range.topic
+        self._metrics.counter(names.SINK_ROWS).labels(topic).inc(len(decoded.rows))
+        self._metrics.counter(names.SINK_DUPLICATES).labels(topic).inc(decoded.duplicates)
+        for _, cause in decoded.poison:
+            self._metrics.counter(names.DEAD_LETTERS).labels(GROUP, cause.code).inc()
+        self._trouble = None
+        self._wait_s = _FIRST_WAIT_S
+        return Inserted(batch.range, len(batch.records), len(decoded.rows), decoded.duplicates, len(decoded.poison))
+
+    def _commit(self, entries: dict[Source, ledger.Entry]) -> bool:
+        if self._positions.commit(entries):
+            return True
+        self._back_off(self._clock.monotonic())
+        return False
+
+    def _back_off(self, now: float) -> None:
+        self._retry_at = now + self._wait_s
+        self._wait_s = min(self._wait_s * 2, _LONGEST_WAIT_S)
+
+    # -- telling
+
+    def _measure(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._lag_at < _LAG_EVERY_S:
+            return
+        self._lag_at = now
+        measured = self._positions.lag(self._done, ask=self._done if self._paused else ())
+        gauge = self._metrics.gauge(names.LAG)
+        for topic, partition in self._lags.keys() - self._done.keys():
+            gauge.remove(GROUP, topic, str(partition))
+        self._lags = {source: lag for source, lag in (self._lags | measured).items() if source in self._done}
+        for (topic, partition), lag in self._lags.items():
+            gauge.labels(GROUP, topic, str(partition)).set(lag)
+        self._metrics.gauge(names.SINK_BUFFER_BYTES).set(sum(held.bytes for held in self._partitions.values()))

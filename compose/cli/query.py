@@ -1,0 +1,104 @@
+"""`wharf query`: ask ClickHouse by a query's name, or in SQL."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from analytics.queries import run as runner
+from analytics.queries.named import Query, queries
+from analytics.queries.run import Answer
+from compose.cli.cluster import Data, command_settings
+from compose.cli.commands import now_ms
+from compose.cli.output import print_json, print_table
+from core.errors import APIError
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("query", epilog="[bold]Example[/]\n\nwharf query funnel --param instance=sales-1 --param from=7d")(
+        query
+    )
+
+
+def query(
+    what: Annotated[str, typer.Argument(metavar="list|NAME|SQL", help="`list`, the name of a query, or a statement.")],
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE, as often as needed.")] = None,
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to print.")] = Format.TABLE,
+    data: Data = None,
+) -> None:
+    """Ask ClickHouse: read only, within limits of time, memory and rows."""
+    given = _given(param or [])
+    if what == "list":
+        show(Answer(("query", "parameters", "answers"), [_line(one) for one in queries().values()]), format)
+        return
+    sql, values = what, given
+    if _NAME.fullmatch(what):
+        named = queries().get(what)
+        if named is None:
+            raise APIError("api.not_found", f"no query is named {what}; `wharf query list` shows all")
+        sql, values = named.sql, named.values(given, now_ms())
+    show(runner.run(command_settings(data).clickhouse, sql, values), format)
+
+
+def show(answer: Answer, format: Format) -> None:
+    match format:
+        case Format.TABLE:
+            rows = [[_text(cell) for cell in row] for row in answer.rows]
+            print_table(answer.columns, rows, empty="no rows")
+        case Format.CSV:
+            writer = csv.writer(sys.stdout, lineterminator="\n")
+            writer.writerow(answer.columns)
+            writer.writerows([[_text(cell) for cell in row] for row in answer.rows])
+        case Format.JSON:
+            for row in answer.rows:
+                print_json({name: _plain(cell) for name, cell in zip(answer.columns, row, strict=True)})
+
+
+def _given(params: list[str]) -> dict[str, str]:
+    out = {}
+    for text in params:
+        name, equals, value = text.partition("=")
+        if not equals or not _NAME.fullmatch(name):
+            raise APIError("api.validation", f"--param {text}: NAME=VALUE is expected", field="param")
+        out[name] = value
+    return out
+
+
+def _line(named: Query) -> tuple[str, str, str]:
+    params = ", ".join(one.name if one.default is None else f"[{one.name}]" for one in named.params)
+    return named.name, params, named.answers
+
+
+def _plain(cell: Any) -> Any:
+    """JSON's own types; a time in UTC with milliseconds."""
+    if isinstance(cell, datetime):
+        return cell.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(cell, date | UUID):
+        return str(cell)
+    if isinstance(cell, list | tuple):
+        return [_plain(one) for one in cell]
+    if isinstance(cell, dict):
+        return {str(name): _plain(value) for name, value in cell.items()}
+    return cell if isinstance(cell, str | int | float | bool | None) else str(cell)
+
+
+def _text(cell: Any) -> str:
+    plain = _plain(cell)
+    if isinstance(plain, list):
+        return " / ".join(str(one) for one in plain)
+    return "" if plain is None else str(plain)

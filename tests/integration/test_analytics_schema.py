@@ -1,0 +1,102 @@
+"""Migrations on the embedded server: once, by one at a time, resumed where one died; retention as the settings say."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from analytics.client import connect
+from analytics.schema.lock import NAME, Lock
+from analytics.schema.migrate import migrate, status
+from analytics.schema.migrations import migrations
+from core.errors import APIError, SettingsError
+from core.settings import ClickHouseSettings
+from tests.support.clickhouse import RunningClickHouse, query
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture
+def database(clickhouse: RunningClickHouse) -> Iterator[ClickHouseSettings]:
+    settings = clickhouse.settings(f"schema_{secrets.token_hex(4)}")
+    yield settings
+    query(settings, f"DROP DATABASE IF EXISTS {settings.database}", database="")
+
+
+def test_migrations_run_once_and_status_says_so(database: ClickHouseSettings) -> None:
+    assert [row.applied for row in status(database)] == [False] * len(migrations())
+    assert [one.number for one in migrate(database)] == [one.number for one in migrations()]
+    assert all(row.applied for row in status(database))
+    assert migrate(database) == []
+
+
+def test_two_migrators_at_once_run_each_migration_once(database: ClickHouseSettings) -> None:
+    done: list[int] = []
+
+    def run() -> None:
+        done.extend(one.number for one in migrate(database))
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done) == [one.number for one in migrations()]
+    assert query(database, "SELECT count() FROM schema_versions") == [(len(migrations()),)]
+
+
+def test_the_lock_is_one_migrators_and_a_dead_ones_is_taken_over(database: ClickHouseSettings) -> None:
+    client = connect(database, database="")
+    client.execute(f"CREATE DATABASE {database.database}")
+    dead, living = (Lock(client, database.database, owner) for owner in ("dead", "living"))
+    dead.take(lambda: False)
+    with pytest.raises(APIError, match="by dead"):
+        living.take(lambda: False)
+    client.execute(f"""ALTER TABLE {database.database}.{NAME} MODIFY COMMENT '{{"owner":"dead","touched_ms":1}}'""")
+    living.take(lambda: False)
+    with pytest.raises(APIError, match="taken over"):
+        dead.touch()
+    dead.release()
+    assert (held := living.holder()) is not None
+    assert held.owner == "living"
+    living.release()
+    assert living.holder() is None
+    client.disconnect()
+
+
+def test_a_migration_that_died_half_way_is_finished(database: ClickHouseSettings) -> None:
+    migrate(database)
+    query(database, "ALTER TABLE schema_versions DELETE WHERE number = 3 SETTINGS mutations_sync = 2")
+    query(database, "ALTER TABLE schema_versions DELETE WHERE number = 4 SETTINGS mutations_sync = 2")
+    query(database, "DROP TABLE problems_hour_mv")
+    assert [one.number for one in migrate(database)] == [3, 4]
+    assert query(
+        database, "SELECT count() FROM system.tables WHERE name = 'problems_hour_mv' AND database = currentDatabase()"
+    ) == [(1,)]
+
+
+def test_a_database_with_a_changed_migration_is_refused(database: ClickHouseSettings) -> None:
+    migrate(database)
+    query(database, "ALTER TABLE schema_versions UPDATE digest = 'x' WHERE number = 2 SETTINGS mutations_sync = 2")
+    with pytest.raises(SettingsError, match="migration 2"):
+        migrate(database)
+
+
+def test_retention_follows_the_setting(database: ClickHouseSettings) -> None:
+    def ttl() -> str:
+        return str(
+            query(
+                database,
+                "SELECT create_table_query FROM system.tables WHERE name = 'events' AND database = currentDatabase()",
+            )[0][0]
+        )
+
+    migrate(database)
+    assert "toDateTime(received_at) + toIntervalDay(400)" in ttl()
+    migrate(database.model_copy(update={"retention_days": 7}))
+    assert "toIntervalDay(7)" in ttl()
+    migrate(database.model_copy(update={"retention_days": 0}))
+    assert "TTL" not in ttl()
