@@ -127,7 +127,8 @@ class Sink:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         prefix = self._settings.kafka.prefix
-        now = self._clock.monotonic()
+        # What is added is not paused: all are read until the limit is seen again.
+        self._resume()
         for (topic, number), start in self._positions.starts(partitions).items():
             if start.gone:
                 self._log.error("records_gone", topic=topic, partition=number, records=start.gone)
@@ -140,8 +141,6 @@ class Sink:
             if start.replay is not None:
                 self._log.info("replays", batch=start.replay.token)
         self._joined = True
-        self._paused = False
-        self._retry_at = min(self._retry_at, now)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """What is under way is left as it is named: whoever has the partition next inserts it again."""
@@ -187,13 +186,19 @@ class Sink:
     def _hold_back(self) -> None:
         """Bounded memory: above the limit nothing more is read until half of it is inserted."""
         held = sum(partition.bytes for partition in self._partitions.values())
-        everything = [TopicPartition(self._settings.kafka.prefix + t, p) for t, p in self._partitions]
         if not self._paused and held > self._most_bytes:
-            self._consumer.pause(everything)
+            self._consumer.pause(self._everything())
             self._paused = True
-        elif self._paused and held < self._most_bytes // 2:
-            self._consumer.resume(everything)
+        elif held < self._most_bytes // 2:
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._consumer.resume(self._everything())
             self._paused = False
+
+    def _everything(self) -> list[TopicPartition]:
+        return [TopicPartition(self._settings.kafka.prefix + topic, number) for topic, number in self._partitions]
 
     # -- the round
 
