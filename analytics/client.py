@@ -26,13 +26,15 @@ _OF_THE_STATEMENT |= frozenset({184, 215, 241, 307, 349, 386, 396, 452, 456, 497
 UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_EXISTS = 60, 81, 57
 
 
-def connect(settings: ClickHouseSettings, *, database: str | None = None, **given: Any) -> Client:
-    """A client that connects at its first statement; `given` are ClickHouse's own settings for every statement."""
+def connect(settings: ClickHouseSettings, *, database: str | None = None, reader: bool = False, **given: Any) -> Client:
+    """A client that connects at its first statement; `given` are ClickHouse's own settings for every statement. `reader`:
+    as the user who may only read."""
+    user, password = (settings.reader_user, settings.reader_password) if reader else (settings.user, settings.password)
     return Client(
         settings.host,
         port=settings.port,
-        user=settings.user,
-        password=settings.password.get_secret_value(),
+        user=user,
+        password=password.get_secret_value(),
         database=settings.database if database is None else database,
         connect_timeout=CONNECT_SECONDS,
         send_receive_timeout=ANSWER_SECONDS,
@@ -43,9 +45,11 @@ def connect(settings: ClickHouseSettings, *, database: str | None = None, **give
 
 
 @contextmanager
-def connected(settings: ClickHouseSettings, *, database: str | None = None, **given: Any) -> Iterator[Client]:
+def connected(
+    settings: ClickHouseSettings, *, database: str | None = None, reader: bool = False, **given: Any
+) -> Iterator[Client]:
     """A client for a few statements; errors as ours."""
-    client = connect(settings, database=database, **given)
+    client = connect(settings, database=database, reader=reader, **given)
     try:
         with told(address_of(settings)):
             yield client

@@ -12,17 +12,17 @@ from analytics.schema.migrations import migrations
 
 _TABLE = re.compile(
     r"CREATE TABLE IF NOT EXISTS \{table:(\w+)\}.*?\n\(\n(.*?)\n\)\nENGINE = \{engine:(\w+)\}(.*?)COMMENT '((?:[^']|'')*)';",
-    re.S,
+    re.DOTALL,
 )
 _COLUMN = re.compile(r"    (\w+) (.+?)(?: CODEC\(.*?\))? COMMENT '((?:[^']|'')*)',?$")
-_VIEW = re.compile(r"CREATE VIEW IF NOT EXISTS \{view:(\w+)\}.*?COMMENT '((?:[^']|'')*)';", re.S)
+_VIEW = re.compile(r"CREATE VIEW IF NOT EXISTS \{view:(\w+)\}.*?COMMENT '((?:[^']|'')*)';", re.DOTALL)
 _ORDER = re.compile(r"ORDER BY \((.+)\)\n")
 _HEAD = """# Analytics
 
 Every event of the log is in ClickHouse once: the sink (`python -m analytics.sink`) takes `wa.events.*` and `wa.results` in
 batches whose range it notes in Kafka before it inserts them. A copy of an event is left out, in the same batch and in others.
-How that was tested stands in [reliability.md](reliability.md). This page is made of the migrations (`analytics/schema/migrations`)
-and the queries (`analytics/queries`) by `python -m analytics.reference`.
+The test that kills it at every step is `tests/integration/test_sink_crashes.py`. This page is made of the migrations
+(`analytics/schema/migrations`) and the queries (`analytics/queries`) by `python -m analytics.reference`.
 
 Ask by name, in SQL, or with any client of ClickHouse's native protocol:
 
@@ -40,11 +40,12 @@ for hour, events in client.execute("SELECT hour, sum(events) FROM volume_hour GR
     print(hour, events)
 ```
 
-`wharf query` reads only, for at most 30 s, 2 GiB and a million rows.
+`wharf query` asks as `clickhouse.reader_user`, who reads only, within `clickhouse.reader_max_*` (30 s, 1 GiB, a million rows).
 
 Rows that are copies or parts of one are merged by ClickHouse in the background: read `events`, `contact_events` and `sessions`
 with `FINAL`, sum or merge the columns of the other tables, or ask the views. Events are kept for `clickhouse.retention_days`
-(400) from their receipt, the other tables for `clickhouse.rollup_retention_days` (0: for ever); `wharf clickhouse migrate` sets it.
+(400) from their receipt, the other tables for `clickhouse.rollup_retention_days` (0: for ever); `wharf clickhouse migrate`
+sets that.
 
 With `clickhouse.cluster` the same migrations make `Replicated` tables `NAME_local` on the cluster and a `Distributed` table
 `NAME` over them, sharded by instance. That SQL is tested as text; it was not run on a cluster.

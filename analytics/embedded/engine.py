@@ -62,7 +62,8 @@ class Session:
         self._engine = engine
         self._connection = connection
         self._mark = uuid.uuid4().hex
-        self.set({"log_comment": self._mark})
+        # What columns_of needs to read: a reader's statements may not set anything later.
+        self.set({"log_comment": self._mark, "print_pretty_type_names": "0", "describe_compact_output": "0"})
 
     def close(self) -> None:
         self._connection.close()
@@ -126,8 +127,7 @@ class Session:
 
     def columns_of(self, described: str) -> tuple[tuple[Column, str], ...]:
         """The columns that DESCRIBE tells, each with how its default is made."""
-        settings = "SETTINGS print_pretty_type_names = 0, describe_compact_output = 0"
-        rows = json.loads(self.run(f"DESCRIBE TABLE {described} {settings}", "JSONCompact"))["data"]
+        rows = json.loads(self.run(f"DESCRIBE TABLE {described}", "JSONCompact"))["data"]
         return tuple((Column(row[0], row[1]), row[2]) for row in rows)
 
 

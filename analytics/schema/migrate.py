@@ -87,9 +87,7 @@ def _versions_table(client: Client, engines: Engines) -> None:
 
 def _applied(client: Client, settings: ClickHouseSettings) -> dict[int, Applied]:
     try:
-        rows = client.execute(
-            f"SELECT number, name, digest FROM {settings.database}.{_VERSIONS} ORDER BY number"  # noqa: S608 - a setting
-        )
+        rows = client.execute(f"SELECT number, name, digest FROM {settings.database}.{_VERSIONS} ORDER BY number")
     except ServerException as cause:
         if cause.code in (UNKNOWN_TABLE, UNKNOWN_DATABASE):
             return {}

@@ -24,7 +24,7 @@ READY_SECONDS = 120.0
 STOP_SECONDS = 12.0
 POLL_SECONDS = 0.1
 # What a stack keeps in its data directory; `wipe` removes these and nothing else.
-OWNED = ("kafka", "simulator", "limiter", "registrar", "registry", "logs", "stack", "keys.json")
+OWNED = ("kafka", "clickhouse", "simulator", "limiter", "registrar", "registry", "logs", "stack", "keys.json")
 
 
 def run(

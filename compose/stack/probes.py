@@ -42,6 +42,12 @@ def kafka(settings: KafkaSettings, seconds: float = PROBE_SECONDS) -> Health:
     return Health(bool(metadata.brokers), {"brokers": len(metadata.brokers), "topics": len(metadata.topics)})
 
 
+def port(host: str, number: int, seconds: float = PROBE_SECONDS) -> Health:
+    """Ready when somebody listens there."""
+    error = _refuses(f"{host}:{number}", seconds)
+    return Health(not error, {"error": error} if error else {})
+
+
 def _refuses(server: str, seconds: float) -> str:
     host, _, port = server.rpartition(":")
     try:

@@ -84,6 +84,8 @@ def plan(
         Component("topics", _wharf("topics", "apply"), needs=("kafka",), env=env),
         _registry(settings, chooser, env),
         Component("schemas", _wharf("schemas", "apply"), needs=("registry",), env=env),
+        _clickhouse(settings, chooser, env),
+        Component("clickhouse-schema", _wharf("clickhouse", "migrate"), needs=("clickhouse",), env=env),
     ]
     needs: tuple[str, ...] = ("topics", "schemas")
     if "host_binary" not in settings.connector.model_fields_set:
@@ -94,6 +96,7 @@ def plan(
     rows += [
         _process("registrar", "streams.registrar", needs, chooser, env),
         _process("limiter", "streams.limiter", needs, chooser, env),
+        _process("sink", "analytics.sink", (*needs, "clickhouse-schema"), chooser, env),
     ]
     names = slots(settings.connector.slot, connectors)
     behind = (*needs, "simulator") if simulated else needs
@@ -148,6 +151,29 @@ def _registry(settings: Settings, chooser: PortChooser, env: dict[str, str]) -> 
         env={**env, env_name("telemetry.port"): str(telemetry)},
         ports={"registry": port, "registry-telemetry": telemetry},
         stop_seconds=2.0,
+    )
+
+
+def _clickhouse(settings: Settings, chooser: PortChooser, env: dict[str, str]) -> Component:
+    given = settings.clickhouse
+    if given.external:
+        address = f"{given.host}:{given.port}"
+        return Component(
+            "clickhouse", address=address, external=True, probe=partial(probes.port, given.host, given.port)
+        )
+    ports_of = {}
+    for name, field, usual in (("clickhouse", "port", given.port), ("clickhouse-http", "http_port", given.http_port)):
+        is_set = field in given.model_fields_set
+        ports_of[name] = port = chooser.choose(name, wanted=usual if is_set else None, usual=usual)
+        env[env_name(f"clickhouse.{field}")] = str(port)
+    ports_of["clickhouse-telemetry"] = telemetry = chooser.choose("clickhouse-telemetry")
+    return _asked(
+        "clickhouse",
+        f"{LOOPBACK}:{ports_of['clickhouse']}",
+        f"http://{LOOPBACK}:{telemetry}/healthz",
+        command=(sys.executable, "-m", "analytics.embedded"),
+        env={**env, env_name("telemetry.port"): str(telemetry)},
+        ports=ports_of,
     )
 
 

@@ -25,7 +25,10 @@ from tests.support.waiting import wait_until
 
 READY_SECONDS = 90
 GONE_SECONDS = 10
-NAMES = ["kafka", "topics", "registry", "schemas", "registrar", "limiter", "connector-1"]
+NAMES = [
+    *("kafka", "topics", "registry", "schemas", "clickhouse", "clickhouse-schema"),
+    *("registrar", "limiter", "sink", "connector-1"),
+]
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -99,7 +102,7 @@ def test_up_shows_every_part_ready_and_data_survives_a_restart(wharf: Wharf) -> 
     assert all(part["healthy"] for part in parts.values()), parts
     assert report["simulated"] is False
     pids = {part["pid"] for part in parts.values() if part["pid"]}
-    assert len(alive(pids)) == 5
+    assert len(alive(pids)) == 7
 
     refused = wharf.run("up", check=False)
     assert refused.returncode == 1
@@ -128,8 +131,8 @@ def test_nothing_of_the_real_stack_survives_a_killed_supervisor_and_it_starts_ag
     process = wharf.start("up")
     state = wharf.until_ready()
     family = set(descendants(state.pid))
-    # kafka, registry, registrar, limiter, connector, each with its leash
-    assert len(family) >= 10
+    # kafka, registry, clickhouse, registrar, limiter, sink, connector, each with its leash
+    assert len(family) >= 14
 
     os.kill(state.pid, signal.SIGKILL)
     process.communicate(timeout=GONE_SECONDS)
@@ -147,7 +150,7 @@ def test_nothing_of_the_real_stack_survives_a_killed_supervisor_and_it_starts_ag
 
 def test_each_part_that_is_killed_comes_back(wharf: Wharf) -> None:
     wharf.run("up", "--detach")
-    for name in ("connector-1", "limiter", "registrar", "registry", "kafka"):
+    for name in ("connector-1", "sink", "clickhouse", "limiter", "registrar", "registry", "kafka"):
         state = wharf.until_ready()
         before = state.component(name)
         assert before.pid

@@ -140,7 +140,11 @@ def own_ports() -> dict[str, str]:
     rng = random.Random()
     kafka = ports.free_port(rng, set())
     registry = ports.free_port(rng, {kafka})
+    clickhouse = ports.free_port(rng, {kafka, registry})
+    clickhouse_http = ports.free_port(rng, {kafka, registry, clickhouse})
     return {
+        "WHARF_CLICKHOUSE__PORT": str(clickhouse),
+        "WHARF_CLICKHOUSE__HTTP_PORT": str(clickhouse_http),
         "WHARF_KAFKA__BOOTSTRAP": f"127.0.0.1:{kafka}",
         "WHARF_REGISTRY__URL": f"http://127.0.0.1:{registry}",
     }
