@@ -151,9 +151,14 @@ class Rig:
 
 def _own_ports(rng: random.Random) -> dict[str, str]:
     """Settings of a stack that keeps off the usual ports: another one may be starting there at this moment."""
-    kafka = free_port(rng, set())
+    own: list[int] = []
+    while len(own) < 4:
+        own.append(free_port(rng, set(own)))
+    kafka, registry, clickhouse, clickhouse_http = own
     return {
         env_name("simulator.enabled"): "true",
         env_name("kafka.bootstrap"): f"127.0.0.1:{kafka}",
-        env_name("registry.url"): f"http://127.0.0.1:{free_port(rng, {kafka})}",
+        env_name("registry.url"): f"http://127.0.0.1:{registry}",
+        env_name("clickhouse.port"): str(clickhouse),
+        env_name("clickhouse.http_port"): str(clickhouse_http),
     }

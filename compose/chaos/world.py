@@ -120,6 +120,8 @@ class World:
             env_name("simulator.enabled"): "true",
             env_name("kafka.bootstrap"): f"{LOOPBACK}:{kafka}",
             env_name("registry.url"): f"http://{LOOPBACK}:{port()}",
+            env_name("clickhouse.port"): str(port()),
+            env_name("clickhouse.http_port"): str(port()),
             "WHARF_ALLOW_FAULTS": "1",
             "WHARF_TEST_LONGEST_PAUSE": "0",
             **({"WHARF_TEST_FAULTS": json.dumps(self.options.faults)} if self.options.faults else {}),

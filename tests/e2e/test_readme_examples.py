@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -32,6 +33,7 @@ def environment(stack: LiveStack) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "WHARF_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
         "WHARF_REGISTRY__URL": settings.registry.url,
+        "WHARF_CLICKHOUSE__PORT": str(settings.clickhouse.port),
         "WHARF_DATA_DIR": str(settings.data_dir),
     }
 
@@ -99,3 +101,19 @@ def test_send_and_tail(stack: LiveStack, paired: Paired, environment: dict[str, 
         environment, "wharf", "tail", "results", "--instance", instance, "--from", "beginning", "--json", "--no-follow"
     )
     assert '"sent"' in tailed
+
+
+def test_query_by_name_and_in_sql(stack: LiveStack, paired: Paired, environment: dict[str, str]) -> None:
+    """What was sent is in ClickHouse; the queries of the README have answers."""
+    stack.send(paired, paired.ids[0], stack.add_contact(), "asked for later", "readme-query")
+    stack.system.flush()
+    sql = "SELECT count() AS sent FROM events FINAL WHERE command_id = 'readme-query' AND kind = 'result.sent'"
+
+    def stored() -> bool:
+        return bool(json.loads(run(environment, "wharf", "query", sql, "--format", "json"))["sent"] == 1)
+
+    wait_until(stored, 60, "the result is in ClickHouse")
+    assert "funnel" in run(environment, "wharf", "query", "list")
+    table = run(environment, "wharf", "query", "funnel", "--param", "from=7d", "--format", "csv").splitlines()
+    assert table[0].startswith("day,sent,acknowledged")
+    assert len(table) > 1
