@@ -15,6 +15,7 @@ Not thread-safe but for `stop` and `health`.
 from __future__ import annotations
 
 import threading
+import zlib
 from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -44,6 +45,11 @@ _POLL_S = 0.05
 _LAG_EVERY_S = 1.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
 _BATCH_BYTES = 16 << 20
+
+
+def member_name(slot: str, prefix: str) -> str:
+    """Kafka gives a static member that comes back what it had, even if it asks for other topics: those are in the name."""
+    return f"{slot}.{zlib.crc32(' '.join(prefix + topic for topic in TOPICS).encode()):08x}"
 
 
 @dataclass(slots=True)
@@ -104,7 +110,7 @@ class Sink:
     def run(self) -> None:
         prefix = self._settings.kafka.prefix
         own = self._settings.sink
-        self._consumer = self._clients.group_reader(GROUP, own.slot, own.session_timeout_ms)
+        self._consumer = self._clients.group_reader(GROUP, member_name(own.slot, prefix), own.session_timeout_ms)
         self._positions = Positions(self._consumer, prefix)
         try:
             self._consumer.subscribe(
