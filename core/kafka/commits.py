@@ -59,6 +59,10 @@ class Commits:
         self._transactions.start(self.deadline(self._pace.give_up))
         self._answered_now()
 
+    def renew(self) -> None:
+        """After a fence that hit nothing; Away or a KafkaException when that cannot be done now."""
+        self._transactions.renew(self.deadline(self._pace.give_up))
+
     def end_within(self, seconds: float) -> None:
         """Nothing may take longer than that from now on; from any thread."""
         self._end = self._clock.monotonic() + seconds

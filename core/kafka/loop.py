@@ -11,6 +11,7 @@ Rules (facts/kafka.md, section 1; design, section 4):
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from collections.abc import Mapping
 from confluent_kafka import KafkaException
 
 from core.clock import Clock, SystemClock
+from core.errors import Fenced
 from core.faults import Faults
 from core.kafka.clients import KafkaClients
 from core.kafka.commits import AWAY, Commits
@@ -100,6 +102,7 @@ class TransactionLoop:
         self._inflight: Batch = {}
         self._wakeup = Wakeup()
         self._running = False
+        self._has_owned = False
         self._stopping = False
         # The group has dropped this member, or it cannot tell: until the next assignment it is not one.
         self._outside = False
@@ -298,9 +301,21 @@ class TransactionLoop:
             records, offsets = self._holdings.claim(partition, restored.positions, restored.written)
             payload.records.extend(records)
             payload.offsets.extend(offsets)
-        if not self._commits.commit("claim", payload, self._commits.deadline(self._pace.give_up)):
-            # Tried again in the next turn, for what is left of it after the callbacks.
+        try:
+            if not self._commits.commit("claim", payload, self._commits.deadline(self._pace.give_up)):
+                # Tried again in the next turn, for what is left of it after the callbacks.
+                return
+        except Fenced:
+            if self._has_owned:
+                raise
+            # Another's take-over fenced the slot for what its former process had claimed. This one never owned anything,
+            # and were the slot another process's by now, the group would end this one.
+            self._log.warning("fenced_before_owning", partitions=sorted(job.partitions))
+            # When Kafka does not answer now, the next commit begins with it.
+            with contextlib.suppress(Away):
+                self._commits.renew()
             return
+        self._has_owned = True
         self._faults.reach("after_claim")
         self._takeovers.remove(job)
         for partition, restored in job.partitions.items():

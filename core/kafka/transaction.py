@@ -68,6 +68,11 @@ class Transactions:
         """Fence the previous incarnation of this slot and end what it left open."""
         self._until_done(self._producer.init_transactions, left)
 
+    def renew(self, left: Left) -> None:
+        """Go on with a new producer after a fence, which must have hit nothing: see the loop's claim."""
+        self._producer = self._make_producer()
+        self._start_again(left)
+
     def settle(self, left: Left) -> bool:
         """End an unsettled transaction: True when it was committed after all."""
         if self._open == "commit":

@@ -188,6 +188,21 @@ def test_a_slot_is_fenced_unless_it_has_joined_again_since_its_claim(bench: Benc
         idle.close()
 
 
+def test_a_slot_that_is_fenced_before_it_owns_anything_goes_on(bench: Bench) -> None:
+    """A take-over elsewhere fences it for what its former process left claimed: there is nothing to tear down."""
+    ids = [f"m{number}" for number in range(20)]
+    bench.produce("in", ids)
+    paused = {"crash": {"point": "after_restore", "signal": "STOP"}}
+    with closing(worker := bench.worker("a", faults=paused, session_timeout_ms=30_000)):
+        wait_until(lambda: worker.stopped, 30, "standing still before its claim")
+        bench.clients.transactional_producer(f"{bench.prefix}{GROUP}.a").init_transactions(20)
+        worker.signal(signal.SIGCONT)
+        worker.wait("owned", bench.partitions)
+        assert worker.logged("fenced_before_owning")
+        wait_until(lambda: len(bench.copies()) >= len(ids), 20, "copied")
+    assert_exactly_once(bench.copies(), ids)
+
+
 def forget_offsets(bench: Bench) -> None:
     admin = bench.clients.admin()
     for future in admin.delete_consumer_groups([bench.prefix + GROUP]).values():
