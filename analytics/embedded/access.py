@@ -91,6 +91,7 @@ class Accounts:
             "max_result_rows": settings.reader_max_result_rows,
             "max_rows_to_read": settings.reader_max_rows_to_read,
         }
+        self.reader = settings.reader_user
         self._known = {
             settings.user: (Account(settings.user), settings.password.get_secret_value()),
             settings.reader_user: (

@@ -10,9 +10,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from analytics.embedded import native
+from analytics.embedded import http_api, native
 from analytics.embedded.access import Accounts
 from analytics.embedded.engine import Engine
 from analytics.embedded.errors import ServerError
@@ -54,12 +55,19 @@ def listen_host(settings: Settings) -> str:
     return "127.0.0.1" if given.host == "localhost" else given.host
 
 
+@dataclass(frozen=True, slots=True)
+class Folder:
+    data: Path
+    config: Path
+    spool: Path
+
+
 @contextmanager
-def own_folder(folder: Path) -> Iterator[tuple[Path, Path]]:
+def own_folder(folder: Path) -> Iterator[Folder]:
     """The data and the engine's configuration, ours alone; the working directory becomes an empty one, because the
     engine reads any config.xml that it finds there."""
-    data, work = folder / "data", folder / "work"
-    for path in (data, work):
+    data, work, spool = folder / "data", folder / "work", folder / "spool"
+    for path in (data, work, spool):
         path.mkdir(parents=True, exist_ok=True)
     config = folder / "config.xml"
     config.write_text(CONFIG)
@@ -69,7 +77,10 @@ def own_folder(folder: Path) -> Iterator[tuple[Path, Path]]:
         except BlockingIOError as cause:
             raise DBError("db.clickhouse_unavailable", f"{folder} is in use by another server") from cause
         os.chdir(work)
-        yield data, config
+        # Of inserts that were cut short by our end; their clients never got an answer.
+        for left in spool.iterdir():
+            left.unlink()
+        yield Folder(data, config, spool)
 
 
 def run(settings: Settings) -> int:
@@ -82,8 +93,8 @@ def run(settings: Settings) -> int:
     metrics = Metrics()
     metrics.gauge(BUILD_INFO).labels(component=COMPONENT, slot="").set(1)
     telemetry = HealthServer(COMPONENT, metrics, host=settings.telemetry.host, port=settings.telemetry.port)
-    with own_folder(settings.data_dir.absolute() / COMPONENT) as (data, config):
-        server = Server(settings, metrics, host, data, config)
+    with own_folder(settings.data_dir.absolute() / COMPONENT) as folder:
+        server = Server(settings, metrics, host, folder)
         telemetry.add_check("engine", server.check)
         telemetry.start()
         try:
@@ -96,14 +107,14 @@ def run(settings: Settings) -> int:
 
 
 class Server:
-    def __init__(self, settings: Settings, metrics: Metrics, host: str, data: Path, config: Path) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, host: str, folder: Folder) -> None:
         given = settings.clickhouse
         started = time.monotonic()
         self._log = get_logger(__name__)
         try:
-            self._engine = Engine(data, config)
+            self._engine = Engine(folder.data, folder.config, folder.spool)
         except ServerError as error:
-            raise DBError("db.clickhouse_unavailable", f"{data} cannot be opened: {error}") from error
+            raise DBError("db.clickhouse_unavailable", f"{folder.data} cannot be opened: {error}") from error
         self._engine.create_database(given.database)
         self._slots = Slots(given.max_connections)
         self._budget = Budget(given.max_incoming_bytes)
@@ -115,7 +126,13 @@ class Server:
         def native_client(peer: socket.socket) -> Handler:
             return native.NativeClient(service, peer)
 
-        self._listeners = [Listener("native", (host, given.port), self._slots, native_client, native.refuse)]
+        def http_client(peer: socket.socket) -> Handler:
+            return http_api.HttpClient(service, peer)
+
+        self._listeners = [
+            Listener("native", (host, given.port), self._slots, native_client, native.refuse),
+            Listener("http", (host, given.http_port), self._slots, http_client, http_api.refuse),
+        ]
         self._log.info("engine_opened", version=self._engine.version, seconds=round(time.monotonic() - started, 2))
 
     def check(self) -> Check:

@@ -15,7 +15,8 @@ from typing import Any
 
 from analytics.embedded.access import FILE_FUNCTIONS, HARMLESS_TABLE_FUNCTIONS
 from analytics.embedded.blocks import Column
-from analytics.embedded.errors import ServerError, from_engine
+from analytics.embedded.errors import NOT_ENOUGH_SPACE, ServerError, from_engine
+from analytics.embedded.statements import Insert
 
 # The engine's own failures; chDB raises both.
 _FAILURES: tuple[type[Exception], ...] = (RuntimeError,)
@@ -31,30 +32,40 @@ def quote_name(name: str) -> str:
 
 
 class Insertion:
-    """Rows of one INSERT on their way; nothing of the last part is kept unless `finish` returns."""
+    """The data of one INSERT, kept in a file until it is complete: then the engine takes all of it or tells why not.
 
-    def __init__(self, inserter: Any) -> None:
-        self._inserter = inserter
+    chDB's own streaming insert is of no use here: its `finish` returns normally when the pipeline has failed (a
+    constraint, a full disk), with a count of rows that were never stored. And data behind the statement's text end at
+    the first empty line.
+    """
+
+    def __init__(self, session: Session, insert: Insert, format_name: str, path: Path) -> None:
+        self._session = session
+        self._insert = insert
+        self._format = format_name
+        self._path = path
+        self._file = path.open("wb")
 
     def append(self, data: bytes) -> None:
         try:
-            self._inserter.append(data)
-        except _FAILURES as error:
-            raise from_engine(error) from error
+            self._file.write(data)
+        except OSError as error:
+            raise ServerError(NOT_ENOUGH_SPACE, f"the rows cannot be kept until they are complete: {error}") from error
 
     def finish(self) -> tuple[int, int]:
         """Rows and bytes written."""
         try:
-            result = self._inserter.finish()
-        except _FAILURES as error:
-            raise from_engine(error) from error
-        return int(result.rows_written), int(result.bytes_written)
+            self._file.close()
+            into = f"{self._insert.into} FROM INFILE {quote(str(self._path))} {self._insert.settings}"
+            return self._session.run_insert(f"{into} FORMAT {self._format}")
+        except OSError as error:
+            raise ServerError(NOT_ENOUGH_SPACE, f"the rows cannot be kept until they are complete: {error}") from error
+        finally:
+            self.cancel()
 
     def cancel(self) -> None:
-        try:
-            self._inserter.cancel()
-        except _FAILURES as error:
-            raise from_engine(error) from error
+        self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 class Session:
@@ -119,11 +130,15 @@ class Session:
         finally:
             stream.close()
 
-    def insert(self, into: str, format_name: str) -> Insertion:
+    def insert(self, insert: Insert, format_name: str) -> Insertion:
+        return Insertion(self, insert, format_name, self._engine.spool / uuid.uuid4().hex)
+
+    def run_insert(self, sql: str) -> tuple[int, int]:
         try:
-            return Insertion(self._connection.send_insert(into, format_name))
+            result = self._connection.query(sql, "Null")
         except (*_FAILURES, self._engine.failure) as error:
             raise from_engine(error) from error
+        return int(result.rows_written()), int(result.bytes_written())
 
     def columns_of(self, described: str) -> tuple[tuple[Column, str], ...]:
         """The columns that DESCRIBE tells, each with how its default is made."""
@@ -132,7 +147,7 @@ class Session:
 
 
 class Engine:
-    def __init__(self, folder: Path, config: Path) -> None:
+    def __init__(self, folder: Path, config: Path, spool: Path) -> None:
         """Opens the data below `folder`; the working directory must hold no config.xml."""
         # Loads 530 MB of library: only the process that serves it does.
         import chdb
@@ -141,6 +156,7 @@ class Engine:
         self.failure: type[Exception] = chdb.ChdbError
         major, minor, patch = chdb.engine_version.split(".")[:3]
         self.version = (int(major), int(minor), int(patch))
+        self.spool = spool
         self._target = f"file:{folder}?config-file={config}"
         try:
             # Held open, or the engine would end with its last session.

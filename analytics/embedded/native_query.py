@@ -40,7 +40,7 @@ class NativeQuery:
                 self._make_table(name, block)
                 made.append(name)
             if statement.kind is Kind.INSERT and statement.insert is not None:
-                self._insert(sql, statement, statement.insert)
+                self._insert(statement, statement.insert)
             else:
                 self._watched(statement)
         except ServerError as error:
@@ -56,7 +56,8 @@ class NativeQuery:
         columns = ", ".join(f"{quote_name(column.name)} {column.type}" for column in block.columns)
         self._session.run(f"CREATE TEMPORARY TABLE {quote_name(name)} ({columns})")
         if block.rows:
-            insertion = self._session.insert(f"INSERT INTO {quote_name(name)}", "Native")
+            insert = Insert(name, False, "", f"INSERT INTO {quote_name(name)}", "", "Native", 0)
+            insertion = self._session.insert(insert, "Native")
             insertion.append(block.native)
             insertion.finish()
 
@@ -133,17 +134,18 @@ class NativeQuery:
 
     # --- rows in --------------------------------------------------------------------------------------------------
 
-    def _insert(self, sql: str, statement: Statement, insert: Insert) -> None:
-        if statements.has_inline_data(statement.bare, insert):
-            self._session.run(sql)
+    def _insert(self, statement: Statement, insert: Insert) -> None:
+        if inline := statements.inline_data(statement.bare, insert):
+            insertion = self._session.insert(insert, insert.format)
+            insertion.append(inline)
+            insertion.finish()
             return
         columns = self._insert_columns(insert)
         for column in columns:
             # Refused before the client sends a block whose end could not be found.
             types.shape(column.type)
         self._link.send_header(columns)
-        into = insert.into.encode("latin-1").decode("utf-8", "surrogateescape")
-        failure = self._take_blocks(into)
+        failure = self._take_blocks(insert)
         if failure is not None:
             raise failure
 
@@ -162,7 +164,7 @@ class NativeQuery:
                 raise ServerError(NO_SUCH_COLUMN, f"No such column {name} in table {target}. (NO_SUCH_COLUMN_IN_TABLE)")
         return tuple(known[name] for name in names)
 
-    def _take_blocks(self, into: str) -> ServerError | None:
+    def _take_blocks(self, insert: Insert) -> ServerError | None:
         """Blocks until the empty one. After a failure the rest is read and dropped, so that the answer is read, too."""
         insertion: Insertion | None = None
         failure: ServerError | None = None
@@ -180,7 +182,7 @@ class NativeQuery:
                     continue
                 try:
                     if insertion is None:
-                        insertion = self._session.insert(into, "Native")
+                        insertion = self._session.insert(insert, "Native")
                     insertion.append(block.native)
                 except ServerError as error:
                     failure = error

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from analytics.embedded.errors import NOT_IMPLEMENTED, Denied, ServerError
+from analytics.embedded.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, Denied, ServerError
 
 _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$")
 # Newer ClickHouse takes typographic quotes (UTF-8, here as latin-1) for quotes.
@@ -42,12 +42,14 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """`into` is the statement up to its data: what the engine is given. `data` is where its inline data begins."""
+    """`into` is the statement up to its settings, in the text that the engine is given; `settings` the SETTINGS clause;
+    `data` is where inline data begin. The other parts are as they stand in the parsed text."""
 
     target: str
     is_function: bool
     columns: str
     into: str
+    settings: str
     format: str
     data: int
 
@@ -158,8 +160,8 @@ def _refuse(found: list[Token]) -> None:
             break
         if token.is_word("WITH") and after.is_word("TOTALS"):
             raise ServerError(NOT_IMPLEMENTED, "WITH TOTALS is not implemented by this server: its row would be lost")
-        if token.is_word("INTO") and after.is_word("OUTFILE"):
-            raise ServerError(NOT_IMPLEMENTED, "INTO OUTFILE is the client's to do, this server writes no files")
+        if (token.is_word("INTO") and after.is_word("OUTFILE")) or (token.is_word("FROM") and after.is_word("INFILE")):
+            raise ServerError(NOT_IMPLEMENTED, "INTO OUTFILE and FROM INFILE are the client's to do, not the server's")
     if len(found) < 2:
         return
     second = found[3] if len(found) > 3 and found[1].is_word("OR") else found[1]
@@ -210,9 +212,10 @@ def _insert(sql: str, found: Iterator[Token]) -> Statement:
             return Statement(Kind.OTHER, sql, "")
         columns, end = sql[opened : closing.start].strip(), closing.end
         token = next(found, None)
+    settings_end = end
     if token is not None and token.is_word("SETTINGS"):
         while token is not None and not token.is_word("VALUES", "FORMAT", "SELECT", "WITH") and not token.is_sign(";"):
-            end = token.end
+            settings_end = token.end
             token = next(found, None)
     format_name, data = "Values", len(sql)
     if token is not None and token.is_word("VALUES"):
@@ -225,7 +228,16 @@ def _insert(sql: str, found: Iterator[Token]) -> Statement:
     elif token is not None and not token.is_sign(";"):
         _refuse([token, *found])
         return Statement(Kind.OTHER, sql, "")
-    return Statement(Kind.INSERT, sql, format_name, Insert(target, is_function, columns, sql[:end], format_name, data))
+    into, settings = _as_utf8(sql[:end]), _as_utf8(sql[end:settings_end])
+    insert = Insert(target, is_function, columns, into, settings.strip(), format_name, data)
+    return Statement(Kind.INSERT, sql, format_name, insert)
+
+
+def _as_utf8(sql: str) -> str:
+    try:
+        return sql.encode("latin-1").decode()
+    except UnicodeDecodeError as cause:
+        raise ServerError(SYNTAX_ERROR, f"the query is not UTF-8 at byte {cause.start}") from cause
 
 
 def _target(token: Token | None, found: Iterator[Token], is_function: bool) -> tuple[int, int, Token | None]:
@@ -257,8 +269,22 @@ def _closing(found: Iterator[Token]) -> tuple[Token | None, bool]:
     return None, is_query
 
 
-def has_inline_data(sql: str, insert: Insert) -> bool:
-    return bool(sql[insert.data :].strip(" \t\r\n;"))
+def parse_head(sql: str) -> Insert | None:
+    """The parts of an INSERT whose data may go on behind `sql`; None for everything else."""
+    found = tokens(sql)
+    first = next(found, None)
+    return _insert(sql, found).insert if first is not None and first.is_word("INSERT") else None
+
+
+def inline_data(sql: str, insert: Insert) -> bytes:
+    """The data that stand behind an INSERT, without what parts them from it and, of VALUES, without a semicolon."""
+    data = sql[insert.data :]
+    if insert.format.upper() == "VALUES":
+        return data.strip(" \t\r\n;").encode("latin-1")
+    for separator in ("\r\n", "\n", " "):
+        if data.startswith(separator):
+            return data[len(separator) :].encode("latin-1")
+    return data.encode("latin-1")
 
 
 _READS = ("SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "USE")

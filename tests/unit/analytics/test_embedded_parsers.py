@@ -142,7 +142,7 @@ def test_statements_are_told_apart(sql: str, kind: Kind, bare: str, format_name:
             " (1)",
         ),
         ("INSERT INTO t FORMAT CSV\n1,2", "t", "", "INSERT INTO t", "CSV", "\n1,2"),
-        ("INSERT INTO t SETTINGS a='VALUES' VALUES", "t", "", "INSERT INTO t SETTINGS a='VALUES'", "Values", ""),
+        ("INSERT INTO t SETTINGS a='VALUES' VALUES", "t", "", "INSERT INTO t", "Values", ""),
         (
             "INSERT INTO FUNCTION f('(', 1) (a) FORMAT X y",
             "f('(', 1)",
@@ -172,6 +172,7 @@ def test_the_parts_of_an_insert(sql: str, target: str, columns: str, into: str, 
         "CREATE OR REPLACE USER x",
         "GRANT SELECT ON *.* TO x",
         "SELECT 1 INTO OUTFILE 'x'",
+        "INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV",
         "WATCH v",
     ],
 )

@@ -18,7 +18,14 @@ from compose.stack.probes import Health
 from compose.stack.restarts import HEALTHY_SECONDS, LONGEST_PAUSE, Restarts
 from compose.stack.state import ComponentState, StackFiles, StackState
 from compose.stack.supervisor import _is_of_a_trace
-from core.settings import ConnectorSettings, KafkaSettings, RegistrySettings, Settings, SimulatorSettings
+from core.settings import (
+    ClickHouseSettings,
+    ConnectorSettings,
+    KafkaSettings,
+    RegistrySettings,
+    Settings,
+    SimulatorSettings,
+)
 
 
 def test_the_first_restart_is_at_once_and_later_ones_wait_longer() -> None:
@@ -107,10 +114,11 @@ def test_external_components_are_probed_and_not_started(tmp_path: Path) -> None:
         data_dir=tmp_path,
         kafka=KafkaSettings(bootstrap="broker:9092", external=True),
         registry=RegistrySettings(url="http://registry:8081", external=True),
+        clickhouse=ClickHouseSettings(host="columns", external=True),
         simulator=SimulatorSettings(enabled=True, control_url="http://simulator:9000", external=True),
     )
     parts = {part.name: part for part in plan(settings).components}
-    for name in ("kafka", "registry", "simulator"):
+    for name in ("kafka", "registry", "clickhouse", "simulator"):
         assert parts[name].external
         assert not parts[name].command
         assert parts[name].probe is not None
