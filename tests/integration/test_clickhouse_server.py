@@ -129,7 +129,7 @@ def test_a_large_result_comes_in_blocks_and_tells_its_progress(client: Client) -
     progress = client.execute_with_progress("SELECT sum(number) FROM numbers(5000000)")
     told = list(progress)
     assert progress.get_result() == [(12499997500000,)]
-    assert told[-1][0] == 5_000_000
+    assert told[-1][0] >= 5_000_000
     assert (
         sum(1 for _ in client.execute_iter("SELECT number FROM numbers(300000)", {"max_block_size": 1_000})) == 300_000
     )
@@ -197,7 +197,9 @@ def test_many_clients_at_once(server: Server, table: str) -> None:
     assert server.execute(f"SELECT count(), uniqExact(c, n) FROM {table}") == [(60_000, 60_000)]
 
 
-def test_statements_of_all_kinds(client: Client, table: str) -> None:
+def test_statements_of_all_kinds(client: Client, server: Server, table: str) -> None:
+    if server.is_old:
+        pytest.skip("18.16 waits for blocks behind an INSERT that has its rows in its text")
     client.execute(f"CREATE TABLE {table} (a UInt32, s String) ENGINE = MergeTree ORDER BY a")
     client.execute(f"INSERT INTO {table} VALUES (1, 'it''s'), (2, 'VALUES (')")
     client.execute(f"INSERT INTO {table} VALUES (3, 'a\n\nb'), (4, 'c');")
