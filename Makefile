@@ -24,10 +24,10 @@ lint: setup-tests ## ruff, mypy, go vet, staticcheck
 
 test: setup-tests lint ## lint, types, and the tests of all languages
 	$(TOOLCHAIN) go test ./...
-	$(VENV)/pytest tests/unit tests/integration tests/e2e tests/chaos
+	$(VENV)/pytest -m "not long" tests/unit tests/integration tests/e2e tests/chaos
 
 test-long: setup-tests ## hours: fuzzing, outages of Kafka and whatever else stands in tests/long
-	$(VENV)/pytest tests/long -s
+	$(VENV)/pytest -m long tests/long tests/integration -s
 
 chaos: setup ## ten minutes of kills, cuts and pauses on a stack of its own; fails if anything is lost, doubled or out of order
 	$(VENV)/wharf chaos mix --minutes 10

@@ -111,7 +111,7 @@ class Writer:
         (self.producer.commit_transaction if commits else self.producer.abort_transaction)(20)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in (2, 3))])
 def test_the_copy_is_what_a_full_read_gives(bench: Bench, seed: int) -> None:
     """Written to, overwritten, deleted, aborted and cleaned while it is followed; lent and followed again in between."""
     rng = random.Random(seed)
@@ -281,7 +281,7 @@ def owners_of_followed(slots: dict[str, Worker]) -> list[Worker]:
     return [worker for worker, partition, row in roles if row["role"] == "owner" and partition in followed]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_takeovers_from_standbys_are_exact_under_kills(bench: Bench, seed: int) -> None:
     """Three slots under load, killed, stopped and paused at random; each restored state is compared with the log."""
     rng = random.Random(seed)

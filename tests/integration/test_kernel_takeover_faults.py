@@ -12,7 +12,13 @@ from tests.integration.kernel_support import Bench, Predecessor, assert_exactly_
 from tests.support.kafka import RunningKafka
 from tests.support.waiting import wait_until
 
-POINTS = ("before_fence", "after_fence", "after_committed", "after_restore", "after_claim")
+POINTS = (
+    pytest.param("before_fence", marks=pytest.mark.long),
+    "after_fence",
+    pytest.param("after_committed", marks=pytest.mark.long),
+    "after_restore",
+    pytest.param("after_claim", marks=pytest.mark.long),
+)
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def pair(kafka: RunningKafka, prefix: str, tmp_path_factory: pytest.TempPathFact
         yield made
 
 
-@pytest.mark.parametrize("how", ["killed", "stopped", "left"])
+@pytest.mark.parametrize("how", ["killed", pytest.param("stopped", marks=pytest.mark.long), "left"])
 def test_sends_in_every_state_go_on_at_the_next_owner(pair: Pair, how: str) -> None:
     """One unsettled, one committed with its stanza and not acknowledged, others queued behind both."""
     pair.bring_back()

@@ -121,6 +121,7 @@ def test_a_connector_that_is_killed_for_good_hands_over_after_the_session_timeou
     assert stale_events(own, ids) == []
 
 
+@pytest.mark.long
 def test_a_slot_that_is_given_up_moves_without_waiting_for_the_session_timeout(
     own: LiveStack, people: tuple[Paired, str], slots: Slots, flow: Flow
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_slot_that_is_given_up_moves_without_waiting_for_the_session_timeout(
     assert stale_events(own, ids) == []
 
 
+@pytest.mark.long
 def test_a_slot_that_is_started_twice_ends_the_older_process(
     own: LiveStack, people: tuple[Paired, str], slots: Slots, flow: Flow
 ) -> None:
@@ -168,7 +170,9 @@ def test_a_slot_that_is_started_twice_ends_the_older_process(
     assert stale_events(own, ids) == []
 
 
-@pytest.mark.parametrize("with_host", [True, False], ids=["machine", "process"])
+@pytest.mark.parametrize(
+    "with_host", [pytest.param(True, id="machine"), pytest.param(False, id="process", marks=pytest.mark.long)]
+)
 def test_an_owner_that_stood_still_writes_and_sends_nothing_after_the_take_over(
     own: LiveStack, people: tuple[Paired, str], slots: Slots, flow: Flow, with_host: bool
 ) -> None:
@@ -192,7 +196,7 @@ def test_an_owner_that_stood_still_writes_and_sends_nothing_after_the_take_over(
     assert stale_events(own, ids) == []
 
 
-@pytest.mark.parametrize("how", ["deleted", "set to the beginning"])
+@pytest.mark.parametrize("how", ["deleted", pytest.param("set to the beginning", marks=pytest.mark.long)])
 def test_the_groups_offsets_gone_sends_nothing_again(
     own: LiveStack, people: tuple[Paired, str], slots: Slots, flow: Flow, how: str
 ) -> None:
@@ -231,6 +235,7 @@ def forget_offsets(own: LiveStack, *, delete: bool) -> None:
     admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, first)])[group].result(10)
 
 
+@pytest.mark.long
 def test_a_replaced_session_stays_so_when_it_moves(
     own: LiveStack, people: tuple[Paired, str], slots: Slots, flow: Flow
 ) -> None:
