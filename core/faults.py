@@ -13,11 +13,11 @@ import json
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 # In the order in which they are passed. "work" transactions carry a batch.
-Point = Literal[
+ConnectorPoint = Literal[
     # A take-over (core.kafka.takeover), then its claim.
     "before_fence",
     "after_fence",
@@ -39,13 +39,10 @@ Point = Literal[
     "before_durable",
     "after_durable",
     "after_final",
-    # The sink's ledger: batches are due; their ranges are committed as pending; one is inserted; all are; they are done.
-    "before_pending",
-    "after_pending",
-    "after_insert",
-    "before_done",
-    "after_done",
 ]
+# The sink's ledger: batches are due; their ranges are committed as pending; one is inserted; all are; they are done.
+SinkPoint = Literal["before_pending", "after_pending", "after_insert", "before_done", "after_done"]
+Point = Literal[ConnectorPoint, SinkPoint]
 # flush: transactions send offsets without a flush. fence: a take-over does not fence the former owner. committed: it does
 # not wait for the former owner's transaction. epoch: a session is opened under the epoch it had.
 Mutant = Literal["flush", "fence", "committed", "epoch"]
@@ -63,7 +60,7 @@ class Faults:
     abort_commits: frozenset[int] = frozenset()
     mutants: frozenset[Mutant] = frozenset()
     _passed: int = 0
-    _commits: int = field(default=0)
+    _commits: int = 0
 
     def reach(self, point: Point) -> None:
         """Signal this process when it is the chosen point's turn."""

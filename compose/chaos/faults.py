@@ -25,7 +25,7 @@ from compose.chaos.schedule import Step
 from compose.chaos.workload import Flight, Workload
 from compose.chaos.world import Site, World
 from compose.stack.leash import descendants
-from core.faults import Point
+from core.faults import ConnectorPoint
 from core.kafka.clients import KafkaClients
 
 BURST = 6
@@ -162,7 +162,7 @@ class Faults:
     def pause_point(self, step: Step) -> Done:
         """Killed, and started so that it stands still at a chosen place of its work; then it goes on."""
         site = self._connector(step)
-        point = step.luck.choice([point for point in get_args(Point) if point != "after_release"])
+        point = step.luck.choice([point for point in get_args(ConnectorPoint) if point != "after_release"])
         faults = {"crash": {"point": point, "nth": _nth(step.luck, point), "signal": "STOP"}}
         killed = self._world.pid(site.name)
         done = self._kill_into(site, faults, step)
@@ -335,7 +335,7 @@ def _crash(luck: random.Random) -> dict[str, Any]:
     """WHARF_TEST_FAULTS of one start."""
     if luck.random() < 0.3:
         return {"host": {"crash_at": [[luck.choice(HOST_POINTS), luck.randint(1, 12)]]}}
-    point = luck.choice(get_args(Point))
+    point = luck.choice(get_args(ConnectorPoint))
     return {"crash": {"point": point, "nth": _nth(luck, point)}}
 
 

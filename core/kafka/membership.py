@@ -14,8 +14,8 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaError, TopicPartition
 from core.errors import Fenced
 from core.telemetry.logs import get_logger
 
-# Errors that come as messages do not carry the fatal flag.
 _LEAVE_S = 0.05
+# Errors that come as messages do not carry the fatal flag.
 _FATAL = frozenset({KafkaError._FATAL, KafkaError._FENCED, KafkaError.FENCED_INSTANCE_ID})  # noqa: SLF001
 
 
