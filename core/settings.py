@@ -80,6 +80,8 @@ class ClickHouseSettings(Section):
     reader_max_memory_bytes: Annotated[int, Field(ge=1 << 20)] = 1 << 30
     reader_max_result_rows: Annotated[int, Field(ge=1)] = 1_000_000
     reader_max_rows_to_read: Annotated[int, Field(ge=1)] = 1_000_000_000
+    # How long the answer of a named query may be given again; 0 = never.
+    cache_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
     database: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] = "wharf"
     external: bool = False
     cluster: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")] | None = None
