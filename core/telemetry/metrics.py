@@ -167,6 +167,13 @@ CLICKHOUSE_CONNECTIONS: Final = GaugeName("wharf_clickhouse_connections", "Open 
 # Bytes of blocks that clients are sending and that the engine does not have yet.
 CLICKHOUSE_INCOMING_BYTES: Final = GaugeName("wharf_clickhouse_incoming_bytes", "Bytes of blocks held.")
 CLICKHOUSE_INSERTED_ROWS: Final = CounterName("wharf_clickhouse_inserted_rows_total", "Rows inserted in blocks.")
+# The result cache (analytics/embedded/cache.py): of the queries that ask for it, those it answered and those it could not.
+CLICKHOUSE_CACHE_HITS: Final = CounterName("wharf_clickhouse_cache_hits_total", "Queries answered from the cache.")
+CLICKHOUSE_CACHE_MISSES: Final = CounterName("wharf_clickhouse_cache_misses_total", "Queries that had to be run.")
+CLICKHOUSE_CACHE_HIT_RATIO: Final = GaugeName(
+    "wharf_clickhouse_cache_hit_ratio", "Share of hits since the start, 0 to 1."
+)
+CLICKHOUSE_CACHE_BYTES: Final = GaugeName("wharf_clickhouse_cache_bytes", "Bytes of results kept.")
 
 
 class Metrics:
