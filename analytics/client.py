@@ -28,7 +28,10 @@ UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_EXISTS = 60, 81, 57
 
 def connect(settings: ClickHouseSettings, *, database: str | None = None, reader: bool = False, **given: Any) -> Client:
     """A client that connects at its first statement; `given` are ClickHouse's own settings for every statement. `reader`:
-    as the user who may only read."""
+    as the user who may only read. DBError where ClickHouse is switched off."""
+    if not settings.enabled:
+        text = "no ClickHouse runs here: clickhouse.enabled is false. `wharf down` and then `wharf up --analytics` start it"
+        raise DBError("db.clickhouse_unavailable", text, retryable=False)
     user, password = (settings.reader_user, settings.reader_password) if reader else (settings.user, settings.password)
     return Client(
         settings.host,

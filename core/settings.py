@@ -64,11 +64,13 @@ class RegistrySettings(Section):
 
 
 class ClickHouseSettings(Section):
-    """The server and what it keeps; `external` means that it is not ours to start. With `cluster`, its name there, tables
-    are replicated and distributed. Rows are kept so many days, 0 = for ever: events from when they were received, typed
-    tables and rollups by their own time. `user` may do everything; `reader_user` only reads, and the embedded server
-    stops its queries at the `reader_max_*`."""
+    """The server and what it keeps; `external` means that it is not ours to start. Without `enabled` the local stack has
+    neither it nor the sink, and nothing asks it. With `cluster`, its name there, tables are replicated and distributed.
+    Rows are kept so many days, 0 = for ever: events from when they were received, typed tables and rollups by their own
+    time. `user` may do everything; `reader_user` only reads, and the embedded server stops its queries at the
+    `reader_max_*`."""
 
+    enabled: bool = True
     host: Annotated[str, StringConstraints(pattern=r"^[^\s,:/]+$|^[0-9a-fA-F:]+$")] = "127.0.0.1"
     port: Port = 9000
     http_port: Port = 8123

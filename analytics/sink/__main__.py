@@ -33,6 +33,8 @@ EXIT_SETTINGS, EXIT_STATE, EXIT_FENCED = 2, 3, 4
 def main() -> int:
     try:
         settings = load_settings()
+        if not settings.clickhouse.enabled:
+            raise SettingsError("config.invalid", "clickhouse.enabled is false: there is nothing to insert into")
     except SettingsError as cause:
         sys.stderr.write(f"{COMPONENT}: {cause.message}\n")
         return EXIT_SETTINGS
