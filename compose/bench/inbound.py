@@ -12,7 +12,8 @@ from compose.bench.latency import latencies_ms
 from compose.bench.people import contact_of, instance_of, phone_of
 from compose.bench.processes import machine
 from compose.bench.report import Report, Target
-from compose.bench.rig import BENCH, CONNECTOR, HOST, KAFKA, SIMULATOR, Rig, Usage
+from compose.bench.rig import CONNECTOR, HOST, SIMULATOR, Rig
+from compose.bench.stage import BENCH, KAFKA, Usage
 from compose.bench.stats import quantile
 from compose.bench.watch import BenchError, Tell, Watch
 
@@ -38,6 +39,7 @@ class Options:
     repeat: int = 3
     seconds: float = 15.0
     backlog: int = 3000
+    analytics: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Flood:
 
 def run(options: Options, tell: Tell) -> Report:
     where = machine()
-    with Rig(tell) as rig:
+    with Rig(tell, analytics=options.analytics) as rig:
         rig.add_sessions(0, options.sessions)
         rig.add_contacts(0, options.sessions)
         with rig.watch("events.message", "events.session") as watch:
@@ -103,6 +105,7 @@ def report(
     p99, backlog_rate = quantile(latencies, 0.99), statistics.median(backlogs)
     figures = {
         "sessions": options.sessions,
+        "with_analytics": options.analytics,
         "messages": messages,
         "cpu_ms_per_message": cpu,
         "cpu_ms_per_message_host": statistics.median(each.usage.ms_per(each.messages, HOST) for each in floods),

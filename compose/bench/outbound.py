@@ -11,7 +11,8 @@ from compose.bench import bare
 from compose.bench.people import contact_of, instance_of
 from compose.bench.processes import machine
 from compose.bench.report import Report, Target
-from compose.bench.rig import CONNECTOR, HOST, LIMITER, Rig, Usage
+from compose.bench.rig import CONNECTOR, HOST, LIMITER, Rig
+from compose.bench.stage import Usage
 from compose.bench.stats import quantile
 from compose.bench.watch import BenchError, Tell, Watch
 
@@ -32,6 +33,7 @@ class Options:
     sessions: int = 100
     messages: int = 50
     repeat: int = 3
+    analytics: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Burst:
 
 def run(options: Options, tell: Tell) -> Report:
     where = machine()
-    with Rig(tell) as rig:
+    with Rig(tell, analytics=options.analytics) as rig:
         rig.add_sessions(0, options.sessions)
         rig.add_contacts(0, options.sessions)
         with rig.watch("results", "events.status") as watch:
@@ -86,6 +88,7 @@ def report(
     bare_ms = floor.cpu_s * 1000 / floor.records * records_per_command
     figures = {
         "sessions": options.sessions,
+        "with_analytics": options.analytics,
         "commands": commands,
         "cpu_ms_per_command": cpu,
         **{

@@ -42,6 +42,7 @@ class Options:
     minutes: float = 2.0
     rate: float = 50.0
     talking: int = 50
+    analytics: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Traffic:
 
 def run(options: Options, tell: Tell) -> Report:
     where = machine()
-    with Rig(tell) as rig:
+    with Rig(tell, analytics=options.analytics) as rig:
         rig.add_sessions(0, 1)
         one = idle(rig, options)
         rig.add_sessions(1, options.sessions - 1)
@@ -112,6 +113,7 @@ def report(
     growth = sum(slopes[name] for name in MEMORY)
     figures = {
         "sessions": count,
+        "with_analytics": options.analytics,
         "mb_per_session": per_session,
         "mb_per_session_paired": paired.total_mb / count,
         "mb_per_session_restarted": restarted.total_mb / count,

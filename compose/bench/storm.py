@@ -13,7 +13,8 @@ from compose.bench.latency import latencies_ms
 from compose.bench.people import contact_of, phone_of
 from compose.bench.processes import machine
 from compose.bench.report import Report, Target
-from compose.bench.rig import CONNECTOR, HOST, KAFKA, SIMULATOR, Rig, Usage
+from compose.bench.rig import CONNECTOR, HOST, SIMULATOR, Rig
+from compose.bench.stage import KAFKA, Usage
 from compose.bench.stats import quantile
 from compose.bench.watch import BenchError, Tell, Watch
 
@@ -34,6 +35,7 @@ class Options:
     rate: float = 100.0
     seconds: float = 20.0
     repeat: int = 3
+    analytics: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def run(options: Options, tell: Tell) -> Report:
     if not 0 < options.live < options.sessions:
         raise BenchError("some sessions must be cut off and some stay: live must be above 0 and below sessions")
     where = machine()
-    with Rig(tell) as rig:
+    with Rig(tell, analytics=options.analytics) as rig:
         rig.add_sessions(0, options.sessions)
         rig.add_contacts(0, options.live)
         with rig.watch("events.message", "events.session") as watch:
@@ -68,6 +70,7 @@ def report(where: dict[str, object], options: Options, calm: Sequence[float], st
     back = statistics.median(each.back_s for each in storms)
     figures = {
         "sessions": options.sessions,
+        "with_analytics": options.analytics,
         "cut_off": options.sessions - options.live,
         "back_s": back,
         "back_s_runs": [each.back_s for each in storms],

@@ -44,14 +44,28 @@ def up(
             "--connectors", min=0, max=100, help="So many connectors share the instances; 0 if all run elsewhere."
         ),
     ] = 1,
+    analytics: Annotated[
+        bool | None,
+        typer.Option(
+            "--analytics/--no-analytics",
+            show_default=False,
+            help="With ClickHouse and the sink, or without them on a small machine; else the setting clickhouse.enabled.",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="Start this component and what it needs, and no other; may be repeated."),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once everything is ready.")] = False,
 ) -> None:
-    """Start the local stack: Kafka, registry, registrar, limiter, connector."""
-    settings = _settings(data)
+    """Start the local stack: Kafka, registry, registrar, limiter, connector, ClickHouse, sink."""
+    settings = _with_analytics(_settings(data), analytics)
     with _errors():
         if detach:
             _tell_ready(
-                lifecycle.start_detached(settings, simulate=simulate, connectors=connectors, on_change=_tell_change)
+                lifecycle.start_detached(
+                    settings, simulate=simulate, connectors=connectors, only=only or (), on_change=_tell_change
+                )
             )
             stdout().print("[dim]`wharf status` shows it, `wharf down` stops it[/]")
         else:
@@ -59,6 +73,7 @@ def up(
                 settings,
                 simulate=simulate,
                 connectors=connectors,
+                only=only or (),
                 environ=os.environ,
                 on_change=_tell_change,
                 on_note=lambda note: stdout().print(f"[yellow]{note}[/]", soft_wrap=True),
@@ -145,7 +160,8 @@ def _tell_change(part: ComponentState) -> None:
 
 
 def _tell_ready(state: StackState) -> None:
-    where = f"Kafka at {state.component('kafka').address}"
+    addresses = {part.name: part.address for part in state.components}
+    where = f"Kafka at {addresses['kafka']}" if "kafka" in addresses else ", ".join(addresses)
     simulated = "; [yellow]the WhatsApp behind it is simulated[/]" if state.simulated else ""
     stdout().print(f"[bold green]ready[/]: {where}{simulated}", soft_wrap=True)
 
@@ -153,6 +169,12 @@ def _tell_ready(state: StackState) -> None:
 def _settings(data: Path | None) -> Settings:
     settings = load_settings()
     return settings if data is None else settings.model_copy(update={"data_dir": data})
+
+
+def _with_analytics(settings: Settings, wanted: bool | None) -> Settings:
+    if wanted is None:
+        return settings
+    return settings.model_copy(update={"clickhouse": settings.clickhouse.model_copy(update={"enabled": wanted})})
 
 
 def _files(settings: Settings) -> StackFiles:

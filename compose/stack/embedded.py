@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +17,8 @@ STOP_SECONDS = 10.0
 
 
 class EmbeddedStack:
-    """Entering starts it and waits until it is ready; `simulate` instances pair by themselves on the way."""
+    """Entering starts it and waits until it is ready; `simulate` instances pair by themselves on the way. With `only`, these
+    components and what they need."""
 
     def __init__(
         self,
@@ -25,12 +26,14 @@ class EmbeddedStack:
         *,
         simulate: int,
         connectors: int = 1,
+        only: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         on_change: Callable[[ComponentState], None] = lambda _part: None,
     ) -> None:
         self.files = StackFiles(data_dir.absolute())
         self._simulate = simulate
         self._connectors = connectors
+        self._only = only
         self._env = dict(os.environ if env is None else env)
         self._on_change = on_change
         self._supervisor: LeashedProcess | None = None
@@ -38,7 +41,7 @@ class EmbeddedStack:
     def __enter__(self) -> EmbeddedStack:
         lifecycle.clear_for_start(self.files)
         self._supervisor = supervisor = LeashedProcess.start(
-            lifecycle.command(self.files.data_dir, self._simulate, self._connectors),
+            lifecycle.command(self.files.data_dir, self._simulate, self._connectors, self._only),
             log=LogFile(self.files.log("supervisor")),
             env=self._env,
             cwd=self.files.data_dir,
@@ -71,6 +74,11 @@ class EmbeddedStack:
         """Those of its processes, so that clients find the same Kafka."""
         environ = {**self._env, "WHARF_DATA_DIR": str(self.files.data_dir)}
         return lifecycle.load_attached_settings(environ, self.files.data_dir)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of a further process that belongs to it."""
+        return {**self._env, **self.state.settings}
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """Send the process of a component a signal; its pid."""

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from compose.stack import table
@@ -18,7 +18,7 @@ from compose.stack.component import StackError, State
 from compose.stack.restarts import LONGEST_PAUSE, Restarts
 from compose.stack.state import ComponentState, StackFiles, StackState
 from compose.stack.supervisor import Supervisor
-from core.settings import Settings, load_settings
+from core.settings import Settings, env_name, load_settings
 
 READY_SECONDS = 120.0
 STOP_SECONDS = 12.0
@@ -32,6 +32,7 @@ def run(
     *,
     simulate: int,
     connectors: int,
+    only: Sequence[str],
     environ: Mapping[str, str],
     on_change: Callable[[ComponentState], None],
     on_note: Callable[[str], None],
@@ -46,6 +47,7 @@ def run(
             connectors=connectors,
             remembered=files.remembered_ports(),
             rng=random.Random(),
+            only=only,
         )
         files.remember_ports(dict(plan.ports))
         for note in plan.notes:
@@ -84,21 +86,29 @@ async def until_signalled(supervisor: Supervisor) -> None:
     await supervisor.run(stop)
 
 
-def command(data_dir: Path, simulate: int, connectors: int) -> list[str]:
-    """The command line of a supervisor in a process of its own."""
+def command(data_dir: Path, simulate: int, connectors: int, only: Sequence[str]) -> list[str]:
+    """The command line of a supervisor in a process of its own; settings come by its environment."""
     counts = ("--simulate", str(simulate), "--connectors", str(connectors))
-    return [sys.executable, "-m", "compose.cli", "up", "--data", str(data_dir), *counts]
+    names = [word for name in only for word in ("--only", name)]
+    return [sys.executable, "-m", "compose.cli", "up", "--data", str(data_dir), *counts, *names]
 
 
 def start_detached(
-    settings: Settings, *, simulate: int, connectors: int, on_change: Callable[[ComponentState], None]
+    settings: Settings,
+    *,
+    simulate: int,
+    connectors: int,
+    only: Sequence[str],
+    on_change: Callable[[ComponentState], None],
 ) -> StackState:
     """Start a supervisor that outlives this process and wait until its stack is ready."""
     files = StackFiles(settings.data_dir.absolute())
     clear_for_start(files)
     with files.log("supervisor").open("ab") as log:
         supervisor = subprocess.Popen(
-            command(files.data_dir, simulate, connectors),
+            command(files.data_dir, simulate, connectors, only),
+            # What the command line of this process has decided.
+            env=os.environ | {env_name("clickhouse.enabled"): str(settings.clickhouse.enabled).lower()},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

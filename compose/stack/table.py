@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,9 +73,16 @@ def slots(first: str, count: int) -> list[str]:
 
 
 def plan(
-    settings: Settings, *, simulate: int, connectors: int, remembered: Mapping[str, int], rng: random.Random
+    settings: Settings,
+    *,
+    simulate: int,
+    connectors: int,
+    remembered: Mapping[str, int],
+    rng: random.Random,
+    only: Collection[str] = (),
 ) -> Plan:
-    """The table for these settings; `simulate` instances that pair by themselves with the simulator."""
+    """The table for these settings; `simulate` instances that pair by themselves with the simulator. With `only`, these
+    components and what they need."""
     chooser = PortChooser(remembered, rng)
     data = settings.data_dir.absolute()
     env = {env_name("data_dir"): str(data)}
@@ -84,9 +91,12 @@ def plan(
         Component("topics", _wharf("topics", "apply"), needs=("kafka",), env=env),
         _registry(settings, chooser, env),
         Component("schemas", _wharf("schemas", "apply"), needs=("registry",), env=env),
-        _clickhouse(settings, chooser, env),
-        Component("clickhouse-schema", _wharf("clickhouse", "migrate"), needs=("clickhouse",), env=env),
     ]
+    analytics = settings.clickhouse.enabled
+    env[env_name("clickhouse.enabled")] = str(analytics).lower()
+    if analytics:
+        rows.append(_clickhouse(settings, chooser, env))
+        rows.append(Component("clickhouse-schema", _wharf("clickhouse", "migrate"), needs=("clickhouse",), env=env))
     needs: tuple[str, ...] = ("topics", "schemas")
     if "host_binary" not in settings.connector.model_fields_set:
         env[env_name("connector.host_binary")] = str(layout.BIN / "wharf-host")
@@ -96,15 +106,28 @@ def plan(
     rows += [
         _process("registrar", "streams.registrar", needs, chooser, env),
         _process("limiter", "streams.limiter", needs, chooser, env),
-        _process("sink", "analytics.sink", (*needs, "clickhouse-schema"), chooser, env),
     ]
+    if analytics:
+        rows.append(_process("sink", "analytics.sink", (*needs, "clickhouse-schema"), chooser, env))
     names = slots(settings.connector.slot, connectors)
     behind = (*needs, "simulator") if simulated else needs
     rows += [_process(name, "connectors", behind, chooser, {**env, env_name("connector.slot"): name}) for name in names]
     if simulate > 0:
         command = (sys.executable, "-m", "compose.demo.phones", "--instances", str(simulate))
         rows.append(_with_telemetry("phones", command, ("registrar", "limiter", *names), chooser, env))
-    return Plan(tuple(rows), env, chooser.chosen, tuple(chooser.notes))
+    return Plan(_with_needs(rows, only) if only else tuple(rows), env, chooser.chosen, tuple(chooser.notes))
+
+
+def _with_needs(rows: list[Component], names: Collection[str]) -> tuple[Component, ...]:
+    by_name = {component.name: component for component in rows}
+    if unknown := sorted(set(names) - by_name.keys()):
+        raise StackError(f"no component is named {unknown[0]!r} here; there are {', '.join(by_name)}")
+    wanted, left = set(names), list(names)
+    while left:
+        needs = set(by_name[left.pop()].needs) - wanted
+        wanted |= needs
+        left += needs
+    return tuple(component for component in rows if component.name in wanted)
 
 
 def _wharf(*arguments: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from compose.bench import processes
-from compose.bench.rig import Usage
+from compose.bench.stage import Usage
 
 # A name with everything that makes counting from the left go wrong.
 LINE = (

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from compose.bench import inbound, outbound, sessions
 from compose.bench.bare import Bare
 from compose.bench.report import Report, Target, rounded, shown
-from compose.bench.rig import BENCH, CONNECTOR, HOST, KAFKA, LIMITER, SIMULATOR, Usage
+from compose.bench.rig import CONNECTOR, HOST, LIMITER, SIMULATOR
+from compose.bench.stage import BENCH, KAFKA, Usage
 from compose.bench.watch import BenchError, Tell
 from compose.cli.app import build
 

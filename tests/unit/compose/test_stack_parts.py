@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics.client import connect
 from compose.stack import lifecycle, ports, table
 from compose.stack.component import Component, StackError, State, levels
 from compose.stack.probes import Health
 from compose.stack.restarts import HEALTHY_SECONDS, LONGEST_PAUSE, Restarts
 from compose.stack.state import ComponentState, StackFiles, StackState
 from compose.stack.supervisor import _is_of_a_trace
+from core.errors import DBError
 from core.settings import (
     ClickHouseSettings,
     ConnectorSettings,
@@ -96,8 +98,10 @@ def test_ports_of_the_last_time_are_kept_while_they_are_free(taken: int) -> None
     assert chooser.choose("connector-1") != taken
 
 
-def plan(settings: Settings, simulate: int = 0, connectors: int = 1) -> table.Plan:
-    return table.plan(settings, simulate=simulate, connectors=connectors, remembered={}, rng=random.Random(3))
+def plan(settings: Settings, simulate: int = 0, connectors: int = 1, only: tuple[str, ...] = ()) -> table.Plan:
+    return table.plan(
+        settings, simulate=simulate, connectors=connectors, remembered={}, rng=random.Random(3), only=only
+    )
 
 
 def test_without_simulate_nothing_leads_to_the_simulator(tmp_path: Path) -> None:
@@ -123,6 +127,30 @@ def test_external_components_are_probed_and_not_started(tmp_path: Path) -> None:
         assert not parts[name].command
         assert parts[name].probe is not None
     assert not parts["connector-1"].external
+
+
+def test_without_analytics_neither_clickhouse_nor_the_sink_is_started_and_every_process_knows(tmp_path: Path) -> None:
+    analytics = {"clickhouse", "clickhouse-schema", "sink"}
+    assert analytics <= {part.name for part in plan(Settings(data_dir=tmp_path)).components}
+    without = plan(Settings(data_dir=tmp_path, clickhouse=ClickHouseSettings(enabled=False)))
+    assert analytics.isdisjoint(part.name for part in without.components)
+    levels(without.components)
+    assert without.env["WHARF_CLICKHOUSE__ENABLED"] == "false"
+    with pytest.raises(DBError, match=r"clickhouse\.enabled is false.*`wharf up --analytics`"):
+        connect(ClickHouseSettings(enabled=False))
+
+
+def test_only_starts_what_is_named_and_what_that_needs(tmp_path: Path) -> None:
+    chosen = plan(Settings(data_dir=tmp_path), only=("schemas", "clickhouse-schema"))
+    assert [part.name for part in chosen.components] == [
+        "kafka",
+        "registry",
+        "schemas",
+        "clickhouse",
+        "clickhouse-schema",
+    ]
+    with pytest.raises(StackError, match="no component is named 'shcemas' here; there are kafka, topics"):
+        plan(Settings(data_dir=tmp_path), only=("shcemas",))
 
 
 @pytest.mark.parametrize(
