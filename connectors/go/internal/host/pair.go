@@ -175,14 +175,25 @@ func (s *session) pairSucceeded(evt *events.PairSuccess) {
 		State: hostpb.SessionState_PAIRED, Self: identity(s.store, evt.ID, evt.LID), Platform: evt.Platform,
 		BusinessName: evt.BusinessName, CommandId: command,
 	})
+	s.watchPairing()
+}
+
+// watchPairing logs in when nothing follows the pairing. Not while frames are held: the one that confirms the pairing may be
+// among them, and a login before it left is that of a device that WhatsApp does not know.
+func (s *session) watchPairing() {
 	time.AfterFunc(s.host.limits.supervision.pairWatchdog, func() {
 		s.mu.Lock()
 		busy := s.link.busy
 		s.mu.Unlock()
-		if !busy && !s.online.Load() && s.paired() {
-			s.log.Warn("no login after pairing, reconnecting")
-			s.keepOnline(0)
+		if busy || s.online.Load() || !s.paired() {
+			return
 		}
+		if g := s.gate.Load(); g != nil && g.heldFrames() > 0 {
+			s.watchPairing()
+			return
+		}
+		s.log.Warn("no login after pairing, reconnecting")
+		s.keepOnline(0)
 	})
 }
 

@@ -61,3 +61,45 @@ func TestNewerPairingVoidsTheOlder(t *testing.T) {
 	}
 	c.pair(ourPhone)
 }
+
+// The log is slow right after the scan: the frame that confirms the pairing waits for longer than the watchdog does. A login
+// in that time would be refused, and the phone would have to be paired again.
+func TestPairingWaitsForTheLog(t *testing.T) {
+	const watchdog = 100 * time.Millisecond
+	c := newConnector(t, startSimulator(t))
+	c.sim.Server.CreatePhone(ourPhone, "Us")
+	c.watch = &hostpb.Supervision{PairWatchdogMs: uint32(watchdog.Milliseconds())}
+	c.start()
+	c.open()
+	c.awaitState(0, hostpb.SessionState_UNPAIRED)
+	from := c.mark()
+	c.tell(&hostpb.ToHost{Body: &hostpb.ToHost_Pair{Pair: &hostpb.Pair{Session: c.session, CommandId: "pair"}}})
+	code := c.awaitEvent("a QR code", from, func(e *hostpb.Event) bool { return e.GetPairingCode() != nil }).GetPairingCode()
+	c.hold()
+	scanned := make(chan error, 1)
+	go func() {
+		_, err := c.sim.Server.Scan(t.Context(), ourPhone, code.QrCodes[0])
+		scanned <- err
+	}()
+	c.await("the pairing, not committed", func() bool { return c.waits(hostpb.SessionState_PAIRED) })
+	if c.within(10*watchdog, func() bool { return c.waits(hostpb.SessionState_LOGGED_OUT) }) {
+		t.Error("logged out while the pairing was not confirmed")
+	}
+	c.release()
+	if err := <-scanned; err != nil {
+		t.Error(err)
+	}
+	c.awaitState(from, hostpb.SessionState_ONLINE)
+}
+
+// waits tells whether such a state is in what is not committed; c.mu is held.
+func (c *connector) waits(state hostpb.SessionState_State) bool {
+	for _, entry := range c.waiting {
+		for _, e := range entry.Events {
+			if s := e.GetState(); s != nil && s.State == state {
+				return true
+			}
+		}
+	}
+	return false
+}
