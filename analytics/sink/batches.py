@@ -46,6 +46,9 @@ class Partition:
     _waiting: deque[tuple[InRecord, float]] = field(default_factory=deque)
     _bytes: int = 0
     _replay_complete: bool = False
+    # After the last record that came in, and what the reader has passed.
+    _next: int = 0
+    _passed: int = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -58,13 +61,19 @@ class Partition:
         """Records come in order."""
         self._waiting.append((record, now))
         self._bytes += _size(record)
+        self._next = record.offset + 1
         if self.replay is not None and record.offset >= self.replay.last:
             self._replay_complete = True
 
     def reached(self, position: int) -> None:
         """The reader passed everything below that offset: what a named range still lacks is not in the log any more."""
+        self._passed = position
         if self.replay is not None and position > self.replay.last:
             self._replay_complete = True
+
+    def position(self, done: int) -> int:
+        """Where it stands when everything below `done` is stored: control records and aborted ones need no storing."""
+        return max(done, self._passed) if done >= self._next else done
 
     def due(self, now: float) -> bool:
         if self.replay is not None:

@@ -172,13 +172,15 @@ class Sink:
             self._accept(message, now)
 
     def _accept(self, message: Message, now: float) -> None:
-        fault = message.error()
-        if fault is not None:
-            self._refuse(message, fault)
-            return
         topic = (message.topic() or "").removeprefix(self._settings.kafka.prefix)
         held = self._partitions.get((topic, int(message.partition() or 0)))
-        if held is not None:
+        fault = message.error()
+        if fault is not None and fault.code() == KafkaError._PARTITION_EOF:
+            if held is not None:
+                held.reached(int(message.offset() or 0))
+        elif fault is not None:
+            self._refuse(message, fault)
+        elif held is not None:
             held.add(in_record(message, topic), now)
             self._metrics.counter(names.CONSUMED).labels(GROUP, topic).inc()
 
@@ -297,7 +299,8 @@ class Sink:
         if now - self._lag_at < _LAG_EVERY_S:
             return
         self._lag_at = now
-        measured = self._positions.lag(self._done, ask=self._done if self._paused else ())
+        positions = {source: self._partitions[source].position(done) for source, done in self._done.items()}
+        measured = self._positions.lag(positions, ask=positions if self._paused else ())
         gauge = self._metrics.gauge(names.LAG)
         for topic, partition in self._lags.keys() - self._done.keys():
             gauge.remove(GROUP, topic, str(partition))

@@ -97,9 +97,10 @@ class KafkaClients:
         )
 
     def group_reader(self, group: str, slot: str, session_timeout_ms: int) -> Consumer:
-        """A static member that reads what it is assigned, from positions that it sets itself."""
+        """A static member that reads what it is assigned, from positions that it sets itself; it is told of ends."""
         return self._consumer(
             group,
+            enable_partition_eof=True,
             group_instance_id=slot,
             group_protocol="classic",
             partition_assignment_strategy="cooperative-sticky",

@@ -121,3 +121,14 @@ def test_marks_of_others_leave_nothing_pending(metadata: str | None) -> None:
 def test_a_mark_of_ours_that_cannot_be_followed_stops_the_sink(metadata: str) -> None:
     with pytest.raises(DBError, match=r"db\.state_corrupt"):
         to_replay(TOPIC, 3, 7, metadata)
+
+
+def test_what_comes_after_the_last_record_needs_no_storing() -> None:
+    held = Partition(LIMITS)
+    held.add(record(7), now=0.0)
+    # The reader is at the end, behind a control record; the record is not stored yet.
+    held.reached(9)
+    assert held.position(3) == 3
+    assert held.position(8) == 9
+    held.add(record(12), now=0.0)
+    assert held.position(8) == 8
