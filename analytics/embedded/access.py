@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field
 
+from analytics.embedded import cache
 from analytics.embedded.errors import AUTHENTICATION_FAILED, READONLY, Denied, ServerError
 from core.settings import ClickHouseSettings
 
@@ -30,6 +31,8 @@ _FREE = frozenset(
         "use_client_time_zone",
     }
 )
+# Not for the engine: every reader is read-only, and the cache is ours.
+_NOT_PASSED_ON = cache.SETTINGS | {"readonly"}
 # Nothing that reaches beyond the tables: these table functions only compute.
 HARMLESS_TABLE_FUNCTIONS = frozenset(
     {
@@ -69,7 +72,7 @@ class Account:
                 out[name] = str(_lower(name, value, self.limits[name]))
             elif name in _FREE or name.startswith(_FREE_PREFIXES):
                 out[name] = value
-            elif name != "readonly":
+            elif name not in _NOT_PASSED_ON:
                 raise Denied(READONLY, f"Cannot modify '{name}' setting in readonly mode. (READONLY)")
         return {**out, "readonly": "1"}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from analytics.embedded import http_api, native
 from analytics.embedded.access import Accounts
+from analytics.embedded.cache import ResultCache
 from analytics.embedded.engine import Engine
 from analytics.embedded.errors import ServerError
 from analytics.embedded.listener import Handler, Listener, Slots
@@ -65,7 +66,7 @@ class Folder:
 @contextmanager
 def own_folder(folder: Path) -> Iterator[Folder]:
     """The data and the engine's configuration, ours alone; the working directory becomes an empty one, because the
-    engine reads any config.xml that it finds there."""
+    engine reads any config.xml that it finds there, and its time zone is the one that both protocols tell."""
     data, work, spool = folder / "data", folder / "work", folder / "spool"
     for path in (data, work, spool):
         path.mkdir(parents=True, exist_ok=True)
@@ -77,6 +78,8 @@ def own_folder(folder: Path) -> Iterator[Folder]:
         except BlockingIOError as cause:
             raise DBError("db.clickhouse_unavailable", f"{folder} is in use by another server") from cause
         os.chdir(work)
+        # <timezone> of a configuration means nothing to chDB.
+        os.environ["TZ"] = "UTC"
         # Of inserts that were cut short by our end; their clients never got an answer.
         for left in spool.iterdir():
             left.unlink()
@@ -119,7 +122,8 @@ class Server:
         self._slots = Slots(given.max_connections)
         self._budget = Budget(given.max_incoming_bytes)
         self._watcher = Watcher()
-        service = Service(self._engine, Accounts(given), self._watcher, self._budget, metrics)
+        cache = ResultCache(metrics, time.monotonic)
+        service = Service(self._engine, Accounts(given), self._watcher, self._budget, cache, metrics)
         metrics.gauge(CLICKHOUSE_CONNECTIONS).set_function(lambda: self._slots.used)
         metrics.gauge(CLICKHOUSE_INCOMING_BYTES).set_function(lambda: self._budget.used)
 

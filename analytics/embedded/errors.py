@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 SYNTAX_ERROR: Final = 62
+BAD_ARGUMENTS: Final = 36
 CANNOT_READ_ALL_DATA: Final = 33
 CHECKSUM_DOESNT_MATCH: Final = 40
 NOT_IMPLEMENTED: Final = 48

@@ -13,12 +13,14 @@ import socketserver
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import BinaryIO, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from analytics.embedded import http_body, statements
+from analytics.embedded import cache, http_body, statements
 from analytics.embedded.access import Account
+from analytics.embedded.cache import Caching
 from analytics.embedded.engine import Session
 from analytics.embedded.errors import (
     AUTHENTICATION_FAILED,
@@ -205,8 +207,9 @@ class _Requests(BaseHTTPRequestHandler):
             if account.is_reader:
                 statements.check_reader(sql.decode("latin-1"), self._service.engine.functions_beyond_tables)
             parameters = {name[6:]: value for name, value in given.items() if name.startswith("param_")}
+            caching = cache.caching_of(account.name, database, settings) if account.is_reader else None
             with self._service.watcher.watching(self._client.peer, self._on_sign):
-                self._answer(session, statements.parse(sql.decode("latin-1")), given, parameters)
+                self._answer(session, statements.parse(sql.decode("latin-1")), given, parameters, caching)
         finally:
             session.close()
 
@@ -232,16 +235,22 @@ class _Requests(BaseHTTPRequestHandler):
         self._whole(b"", "", written=rows)
 
     def _answer(
-        self, session: Session, statement: Statement, given: dict[str, str], parameters: dict[str, str]
+        self,
+        session: Session,
+        statement: Statement,
+        given: dict[str, str],
+        parameters: dict[str, str],
+        caching: Caching | None,
     ) -> None:
         default = given.get("default_format") or self.headers.get("X-ClickHouse-Format") or "TabSeparated"
         format_name = statement.format or default
         bare = _text(statement.bare.encode("latin-1"))
         if statement.kind is not Kind.SELECT or format_name.lower() not in _STREAMED:
             self._whole(session.run(bare, format_name, parameters), format_name)
-        else:
-            with closing(session.stream(bare, format_name, parameters)) as stream:
-                self._stream(stream, format_name)
+            return
+        ask = partial(session.stream, bare, format_name, parameters)
+        with closing(self._service.cache.answer(caching, bare, format_name, parameters, ask)) as stream:
+            self._stream(stream, format_name)
 
     # --- the answer -----------------------------------------------------------------------------------------------
 

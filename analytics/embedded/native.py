@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from analytics.embedded import packets, statements
+from analytics.embedded import cache, packets, statements
 from analytics.embedded.access import Account
 from analytics.embedded.blocks import Block
 from analytics.embedded.engine import Session
@@ -131,12 +131,13 @@ class NativeClient:
         statements.check_reader(_as_latin(query.sql), self._service.engine.functions_beyond_tables)
         if tables:
             raise ServerError(NOT_IMPLEMENTED, "tables that come along with a query are the writer's only")
+        caching = cache.caching_of(self._account.name, self._database, query.settings)
         session = self._service.engine.session(self._database)
         previous, self._session = self._session, session
         if previous is not None:
             previous.close()
         session.set(self._account.session_settings(query.settings))
-        NativeQuery(self._service, self._link, session).run(query.sql, tables)
+        NativeQuery(self._service, self._link, session, caching).run(query.sql, tables)
         self._database = session.run("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
 
 

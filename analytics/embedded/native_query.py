@@ -7,6 +7,7 @@ from contextlib import closing
 
 from analytics.embedded import blocks, packets, statements, types
 from analytics.embedded.blocks import Block, Column
+from analytics.embedded.cache import Caching
 from analytics.embedded.engine import Insertion, Session, quote_name
 from analytics.embedded.errors import NO_SUCH_COLUMN, QUERY_WAS_CANCELLED, Disconnected, ProtocolError, ServerError
 from analytics.embedded.link import Link
@@ -24,10 +25,11 @@ _MAX_RESULT = 1 << 40
 class NativeQuery:
     """Runs in the connection's thread. `session` is this query's alone while it runs."""
 
-    def __init__(self, service: Service, link: Link, session: Session) -> None:
+    def __init__(self, service: Service, link: Link, session: Session, caching: Caching | None = None) -> None:
         self._service = service
         self._link = link
         self._session = session
+        self._caching = caching
         self._counts = Counts()
         self._cancelled = False
 
@@ -98,7 +100,8 @@ class NativeQuery:
 
     def _select(self, sql: str) -> None:
         rows = sent = size = 0
-        with closing(self._session.stream(sql)) as stream:
+        answer = self._service.cache.answer(self._caching, sql, "Native", {}, lambda: self._session.stream(sql))
+        with closing(answer) as stream:
             for native in stream:
                 # Clients set themselves up by a block without rows.
                 if not sent and (columns := _columns(native)):

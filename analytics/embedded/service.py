@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from analytics.embedded.access import Accounts
+from analytics.embedded.cache import ResultCache
 from analytics.embedded.engine import Engine
 from analytics.embedded.errors import QUERY_WAS_CANCELLED, ServerError
 from analytics.embedded.watch import Watcher
@@ -24,6 +25,7 @@ class Service:
     accounts: Accounts
     watcher: Watcher
     budget: Budget
+    cache: ResultCache
     metrics: Metrics
 
     @contextlib.contextmanager
