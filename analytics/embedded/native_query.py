@@ -116,6 +116,8 @@ class NativeQuery:
         self._end(rows, sent, size)
 
     def _described(self, sql: str) -> tuple[Column, ...]:
+        # What this reads is not the query's: counts never go back.
+        self._session.watch_progress(None)
         return tuple(column for column, _ in self._session.columns_of(f"({sql})"))
 
     def _all_at_once(self, sql: str) -> None:

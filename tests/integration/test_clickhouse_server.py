@@ -135,6 +135,13 @@ def test_a_large_result_comes_in_blocks_and_tells_its_progress(client: Client) -
     )
 
 
+def test_a_long_query_that_finds_nothing_tells_its_progress_and_leaves_the_connection_usable(client: Client) -> None:
+    progress = client.execute_with_progress("SELECT number FROM numbers(200000000) WHERE sipHash64(number) = 1")
+    assert len(list(progress)) > 1
+    assert progress.get_result() == []
+    assert client.execute("SELECT 1") == [(1,)]
+
+
 def test_a_setting_lasts_for_its_query(client: Client) -> None:
     sql = "SELECT value FROM system.settings WHERE name = 'max_block_size'"
     [[before]] = client.execute(sql)
