@@ -363,6 +363,9 @@ class TransactionLoop:
     def lost(self, partitions: set[int]) -> None:
         self._outside = True
         self._cancel_takeovers(partitions)
+        if partitions & self._holdings.partitions:
+            # Whoever took them over has fenced this slot: then it ends here, before it joins again.
+            self._commits.commit("keepalive", self._holdings.keep_alive(), self._commits.deadline(self._pace.probe))
         for partition in partitions & self._holdings.partitions:
             self._lose(partition, "lost")
 

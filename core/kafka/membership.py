@@ -101,7 +101,9 @@ class Membership:
         self._log.warning("lost", partitions=sorted(numbers))
         self._react(self._reactions.lost, numbers)
         self.assigned -= numbers
-        consumer.incremental_unassign(entries)
+        # With this it would join again; a process that ends must not, or partitions move to it and back.
+        if self._failure is None:
+            consumer.incremental_unassign(entries)
 
     def _react(self, reaction: Callable[[set[int]], None], numbers: set[int]) -> None:
         self._in_callback = True

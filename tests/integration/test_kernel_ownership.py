@@ -58,6 +58,9 @@ def test_a_zombie_is_fenced(bench: Bench, stopped_at: str | None) -> None:
         assert {event["partition"] for event in zombie.seen("lost")} == set(range(bench.partitions))
         assert not zombie.seen("committed")
         assert heir.alive
+        # It ended before it joined again: nothing moved to it and back.
+        assert len(zombie.logged("assigned")) == 1
+        assert not heir.logged("revoked")
     assert_exactly_once(bench.copies(), ids)
 
 
