@@ -19,7 +19,7 @@ from connectors.processor import ConnectorProcessor
 from connectors.state_reader import StateReader
 from core.clock import SystemClock
 from core.errors import DBError, Fenced, SettingsError
-from core.faults import faults_from
+from core.faults import clock_from, faults_from
 from core.kafka.clients import KafkaClients
 from core.kafka.holdings import marked
 from core.kafka.leaving import Processing, leave
@@ -59,7 +59,7 @@ def run(settings: Settings) -> int:
     # One line per registry request tells nothing that its failures do not.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     log = get_logger(__name__)
-    clock, metrics, stop = SystemClock(), Metrics(), threading.Event()
+    clock, metrics, stop = clock_from(os.environ), Metrics(), threading.Event()
     metrics.gauge(BUILD_INFO).labels(COMPONENT, slot).set(1)
     trouble: list[str | None] = [None]
     faults, host_faults = faults_from(os.environ), host_faults_from(os.environ)
@@ -107,6 +107,8 @@ def run(settings: Settings) -> int:
         standby=settings.connector.standby,
     )
     driver.on_delivery(loop.wakeup)
+    # The host that is most likely wanted starts while the group and the state are waited for.
+    driver.available(settings.simulator.enabled)
 
     health = ConnectorHealth(COMPONENT, metrics, host=telemetry.host, port=telemetry.port)
     health.watch(overview, loop.roles)

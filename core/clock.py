@@ -26,6 +26,17 @@ class SystemClock:
         return time.monotonic()
 
 
+class StepClock(SystemClock):
+    """The machine's clocks, whose wall clock somebody sets, once: `by_ms` in either direction, `after_s` from now."""
+
+    def __init__(self, after_s: float, by_ms: int) -> None:
+        self._at = time.monotonic() + after_s
+        self._by_ms = by_ms
+
+    def now_ms(self) -> int:
+        return super().now_ms() + (self._by_ms if time.monotonic() >= self._at else 0)
+
+
 class ManualClock:
     """A clock that moves only when told to, for tests and replays."""
 

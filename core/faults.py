@@ -1,7 +1,9 @@
-"""Faults that tests ask of a process: to die or stand still at a named point, to abort commits, to leave a mechanism out.
+"""Faults that tests ask of a process: to die or stand still at a named point, to abort commits, to leave a mechanism out,
+to have its clock set.
 
 All inert unless WHARF_ALLOW_FAULTS=1. `WHARF_TEST_FAULTS` is JSON:
-{"crash": {"point": "before_commit", "nth": 5, "signal": "KILL"}, "abort_commits": [3, 7], "mutants": ["flush"], "host": {…}}
+{"crash": {"point": "before_commit", "nth": 5, "signal": "KILL"}, "abort_commits": [3, 7], "mutants": ["flush"],
+"clock": {"after_s": 2, "by_ms": -3600000}, "host": {…}}
 `host` is what the session host is given (connectors.faults).
 
 A point is passed by calling `reach` with its name. Mutants exist so that the tests can be seen to find what they look for.
@@ -15,6 +17,8 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
+
+from core.clock import Clock, StepClock, SystemClock
 
 # In the order in which they are passed. "work" transactions carry a batch.
 ConnectorPoint = Literal[
@@ -42,12 +46,24 @@ ConnectorPoint = Literal[
 ]
 # The sink's ledger: batches are due; their ranges are committed as pending; one is inserted; all are; they are done.
 SinkPoint = Literal["before_pending", "after_pending", "after_insert", "before_done", "after_done"]
-Point = Literal[ConnectorPoint, SinkPoint]
+# A rebuild of rollups: staging tables are there; the gate is; it is closed; a table is filled; a partition is replaced; all
+# are, the gate still there. Before it a replay: a batch is inserted; all are.
+RebuildPoint = Literal[
+    "after_replayed",
+    "before_rebuild",
+    "after_staging",
+    "after_gate",
+    "after_closed",
+    "after_fill",
+    "after_replace",
+    "before_open",
+]
+Point = Literal[ConnectorPoint, SinkPoint, RebuildPoint]
 # flush: transactions send offsets without a flush. fence: a take-over does not fence the former owner. committed: it does
 # not wait for the former owner's transaction. epoch: a session is opened under the epoch it had.
 Mutant = Literal["flush", "fence", "committed", "epoch"]
 Signal = Literal["KILL", "STOP"]
-_KNOWN = {"crash", "abort_commits", "mutants", "host"}
+_KNOWN = {"crash", "abort_commits", "mutants", "clock", "host"}
 
 
 @dataclass(slots=True)
@@ -109,3 +125,9 @@ def faults_from(environ: Mapping[str, str]) -> Faults:
         abort_commits=frozenset(given.get("abort_commits", ())),
         mutants=frozenset(given.get("mutants", ())),
     )
+
+
+def clock_from(environ: Mapping[str, str]) -> Clock:
+    """The process's clock."""
+    step = asked(environ).get("clock")
+    return SystemClock() if step is None else StepClock(float(step["after_s"]), int(step["by_ms"]))

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import TypeAlias
 
 from core.errors import DBError, Fenced, SettingsError
-from core.faults import faults_from
+from core.faults import clock_from, faults_from
 from core.kafka.codec import Codec
 from core.kafka.loop import TransactionLoop
 from core.kafka.processor import Processor
@@ -54,6 +54,7 @@ def _run(component: str, settings: Settings, topics: tuple[str, ...], build: Bui
         settings,
         slot=own.slot,
         session_timeout_ms=own.session_timeout_ms,
+        clock=clock_from(os.environ),
         metrics=metrics,
         faults=faults_from(os.environ),
     )

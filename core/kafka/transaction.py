@@ -19,6 +19,8 @@ from core.telemetry.logs import get_logger
 
 # One blocking call never takes longer, so that a stop request is seen in time.
 _SLICE_S = 1.0
+# While a former transaction ends, librdkafka asks a coordinator only every 500 ms: a new producer asks at once.
+ASK_AGAIN_S = (0.06, 0.09, 0.14, 0.2, 0.3)
 # Sending offsets takes milliseconds; after that the producer will not come back and is replaced.
 _STUCK_S = 3.0
 
@@ -47,6 +49,10 @@ def raise_if_fatal(cause: KafkaException) -> None:
         raise Fenced(f"{_reason(cause)}: {cause.args[0].str()}") from cause
 
 
+def _may_ask_again(cause: KafkaException) -> bool:
+    return bool(cause.args[0].retriable() or cause.args[0].code() == KafkaError._TIMED_OUT)
+
+
 class Transactions:
     """Owns the transactional producer. `left` tells the seconds that remain; it may shrink while a call runs."""
 
@@ -66,6 +72,16 @@ class Transactions:
 
     def start(self, left: Left) -> None:
         """Fence the previous incarnation of this slot and end what it left open."""
+        for timeout in ASK_AGAIN_S:
+            try:
+                self._producer.init_transactions(min(timeout, _slice(left)))
+            except KafkaException as cause:
+                if not _may_ask_again(cause):
+                    raise_if_fatal(cause)
+                    raise
+                self._producer = self._make_producer()
+            else:
+                return
         self._until_done(self._producer.init_transactions, left)
 
     def renew(self, left: Left) -> None:
@@ -192,8 +208,7 @@ class Transactions:
                 return
             except KafkaException as cause:
                 raise_if_fatal(cause)
-                again = cause.args[0].retriable() or cause.args[0].code() == KafkaError._TIMED_OUT
-                if cause.args[0].txn_requires_abort() or not again:
+                if cause.args[0].txn_requires_abort() or not _may_ask_again(cause):
                     raise
                 if left() <= 0:
                     raise Away from cause

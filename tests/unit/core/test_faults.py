@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from connectors.faults import HostFaults, host_faults_from
-from core.faults import Faults, faults_from
+from core.clock import ManualClock, StepClock, SystemClock
+from core.faults import Faults, clock_from, faults_from
 
 ALLOWED = {"WHARF_ALLOW_FAULTS": "1"}
 
@@ -61,3 +62,18 @@ def test_a_point_signals_at_its_turn_only(monkeypatch: pytest.MonkeyPatch, name:
         faults.reach("after_fence")
         assert len(sent) in (before, 1)
     assert sent == [(os.getpid(), number)]
+
+
+def test_a_clock_is_set_once_and_never_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = wish(clock={"after_s": 5, "by_ms": -3_600_000})
+    assert type(clock_from(asked)) is SystemClock
+    manual = ManualClock(7_200_000)
+    monkeypatch.setattr("time.time_ns", lambda: manual.now_ms() * 1_000_000)
+    monkeypatch.setattr("time.monotonic", manual.monotonic)
+    clock = clock_from(asked | ALLOWED)
+    assert isinstance(clock, StepClock)
+    assert clock.now_ms() == 7_200_000
+    manual.advance(5_000)
+    assert clock.now_ms() == 7_205_000 - 3_600_000
+    manual.advance(1_000)
+    assert (clock.now_ms(), clock.monotonic()) == (3_606_000, 7_206.0)
