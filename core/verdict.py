@@ -58,6 +58,13 @@ class Evidence:
     requests: Sequence[Key] = ()  # in the log; a producer that tried again may have written one twice
     answers: Sequence[Key] = ()  # of the audit topic, one for each time a request stands in the log
     places: Mapping[Key, Sequence[str]] = field(default_factory=dict)
+    # ClickHouse against the log; keys are (where, event id) and, of rollups, (rollup, instance, hour, kind).
+    stored: int = 0
+    stored_missing: Sequence[tuple[str, ...]] = ()
+    stored_surplus: Sequence[tuple[str, ...]] = ()
+    stored_doubled: Sequence[tuple[str, ...]] = ()
+    rollups_short: Sequence[tuple[str, ...]] = ()
+    rollups_over: Sequence[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,15 @@ def judge(evidence: Evidence) -> Verdict:
     asked, answers = Counter(evidence.requests), Counter(evidence.answers)
     violations += _keyed(UNSETTLED, "request without an answer", (asked - answers).keys())
     violations += _keyed(DOUBLED, "request answered more often than asked", (answers - asked).keys())
-    return Verdict({**report.counts, **_ends(evidence)}, violations)
+    for kind, what, places in (
+        (LOST, "event of the log that is not in ClickHouse", evidence.stored_missing),
+        (UNEXPLAINED, "event in ClickHouse that is not in the log", evidence.stored_surplus),
+        (DOUBLED, "event more than once in ClickHouse", evidence.stored_doubled),
+        (LOST, "rollup below its events", evidence.rollups_short),
+        (DOUBLED, "rollup above its events", evidence.rollups_over),
+    ):
+        violations += _keyed(kind, what, places)
+    return Verdict({**report.counts, "stored": evidence.stored, **_ends(evidence)}, violations)
 
 
 def _ends(evidence: Evidence) -> dict[str, int]:
@@ -134,7 +149,7 @@ def _ends(evidence: Evidence) -> dict[str, int]:
     return {state: states[state] for state in ENDS}
 
 
-def _keyed(kind: str, what: str, keys: Iterable[Key]) -> list[Violation]:
+def _keyed(kind: str, what: str, keys: Iterable[tuple[str, ...]]) -> list[Violation]:
     return [Violation(kind, what, key) for key in sorted(keys)]
 
 

@@ -1,4 +1,4 @@
-"""Evidence for the judge: the simulator's ledgers and an independent read_committed dump of the log.
+"""Evidence for the judge: the simulator's ledgers, an independent read_committed dump of the log, and ClickHouse.
 
 Nothing here is taken from what the run saw while it went on, but for two things that the log does not keep: what Kafka
 acknowledged, and the owner records, which are compacted away.
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from compose.demo.dump import Dump, Entry, final, number
 from compose.demo.simulator import Simulator
+from compose.demo.stored import Comparison
 from core.histories import Claim, Stamp, Step
 from core.oracle import Key, Observation
 from core.verdict import Evidence
@@ -34,8 +35,9 @@ def collect(
     acknowledged: Sequence[Key],
     requests: Sequence[Key],
     claims: Sequence[Claim],
+    stored: Comparison,
 ) -> Evidence:
-    """`phones`: instance → number."""
+    """`phones`: instance → number. Records are looked at one by one and not kept: a long run has millions."""
     instances = {phone: instance for instance, phone in phones.items()}
     ledger = simulator.ledger(dedupe=False)
     accepted = [
@@ -48,11 +50,25 @@ def collect(
         for row in ledger["received"]
         if (who := number(row["sender"])) in instances
     ]
+    chats = {(step.instance_id, step.id): step.chat for step in accepted}
     places: dict[Key, list[str]] = defaultdict(list)
-    events = [entry for topic in EVENTS for entry in dump.entries(topic)]
-    for entry in events:
-        if entry.topic == "events.message":
-            places[_message(entry)].append(entry.at)
+    events_in: list[Key] = []
+    events_out: list[Key] = []
+    in_order: list[Step] = []
+    stamps: list[Stamp] = []
+    for topic in EVENTS:
+        for entry in dump.entries(topic):
+            if (stamp := _stamp(entry)) is not None:
+                stamps.append(stamp)
+            if topic != "events.message":
+                continue
+            key, kind, incoming = _message(entry), entry.record["kind"], entry.record["direction"] == "in"
+            places[key].append(entry.at)
+            if kind == MESSAGE:
+                (events_in if incoming else events_out).append(key)
+            # What holds a message's place is its first event, be it that it could not be decrypted.
+            if incoming and kind in (MESSAGE, UNDECRYPTABLE) and key in chats:
+                in_order.append(Step(key[0], chats[key], key[1], entry.at))
     commands, sends = [], []
     for entry in dump.entries("commands"):
         if entry.record["type"] == "send":
@@ -75,18 +91,18 @@ def collect(
     return Evidence(
         seen=Observation(
             accepted=[(step.instance_id, step.id) for step in accepted],
-            events_in=[_message(entry) for entry in events if _is(entry, "in", MESSAGE)],
+            events_in=events_in,
             commands=commands,
             finals=finals,
             received=[(step.instance_id, step.id) for step in received],
-            events_out=[_message(entry) for entry in events if _is(entry, "out", MESSAGE)],
+            events_out=events_out,
         ),
         acknowledged=acknowledged,
         accepted=accepted,
-        events_in=_in_order(events, accepted),
+        events_in=in_order,
         commands=[Step(key[0], number(to), sent_as[key], at) for key, to, at in sends if key in sent_as],
         received=received,
-        stamps=[stamp for entry in events if (stamp := _stamp(entry)) is not None],
+        stamps=stamps,
         claims=claims,
         acknowledged_requests=requests,
         requests=asked,
@@ -96,22 +112,13 @@ def collect(
             if (key := (entry.record["subject"], entry.record["request_id"])) in known
         ],
         places=places,
+        stored=stored.events,
+        stored_missing=stored.missing,
+        stored_surplus=stored.surplus,
+        stored_doubled=stored.doubled,
+        rollups_short=stored.rollups_short,
+        rollups_over=stored.rollups_over,
     )
-
-
-def _in_order(events: Sequence[Entry], accepted: Sequence[Step]) -> list[Step]:
-    """What holds a message's place is its first event, be it that it could not be decrypted."""
-    chats = {(step.instance_id, step.id): step.chat for step in accepted}
-    return [
-        Step(key[0], chats[key], key[1], entry.at)
-        for entry in events
-        if (_is(entry, "in", MESSAGE) or _is(entry, "in", UNDECRYPTABLE)) and (key := _message(entry)) in chats
-    ]
-
-
-def _is(entry: Entry, direction: str, kind: str) -> bool:
-    record = entry.record
-    return entry.topic == "events.message" and record["direction"] == direction and record["kind"] == kind
 
 
 def _message(entry: Entry) -> Key:

@@ -25,7 +25,7 @@ from compose.chaos.schedule import Step
 from compose.chaos.workload import Flight, Workload
 from compose.chaos.world import Site, World
 from compose.stack.leash import descendants
-from core.faults import ConnectorPoint
+from core.faults import ConnectorPoint, SinkPoint
 from core.kafka.clients import KafkaClients
 
 BURST = 6
@@ -34,6 +34,11 @@ RESTART_S = 60.0
 CRASH_S = 20.0
 STORM_PERIOD_S = 2.0
 EMPTY_GROUP_S = 30.0
+SINK = "sink"
+# A round begins when its first record is so old (sink.batch_ms).
+SINK_ROUND_S = 2.2
+# As a power of ten, in seconds: 5.5 hours.
+LONGEST_JUMP = 4.3
 # In the order in which a message passes them (connectors/go/internal/host/switches.go).
 HOST_POINTS = ("after_ratchet", "before_journal", "after_durable", "after_sending", "after_wire")
 # Passed at every start, and at every orderly end.
@@ -43,7 +48,8 @@ START_POINTS = ("before_fence", "after_fence", "after_committed", "after_restore
 @dataclass(frozen=True, slots=True)
 class Done:
     """`hit`: components; `moved`: instances that have to come online anew, from `at` (epoch seconds) on; `kills` are
-    the processes killed with work in flight, `idle` those killed without."""
+    the processes killed with work in flight, `idle` those killed without. Of sink and ClickHouse that work is records of the
+    log that are not stored yet."""
 
     hit: tuple[str, ...]
     at: float
@@ -79,7 +85,7 @@ class Faults:
             return Done((), time.time(), Flight(), detail={"none": f"{name} has no host now"})
         at = time.time()
         alive = _signal(pid, signal.SIGKILL)
-        return Done((f"{name}/host",), at, flight, tuple(owned), *_counted(int(alive), flight))
+        return Done((f"{name}/host",), at, flight, tuple(owned), *_counted(int(alive), flight.total))
 
     def kill_limiter(self, step: Step) -> Done:
         return self._kill(["limiter"], step)
@@ -98,46 +104,93 @@ class Faults:
         """Every process of ours within a few milliseconds."""
         return self._kill([*self._world.names, "limiter", "registrar"], step)
 
+    def kill_sink(self, step: Step) -> Done:
+        return self._kill_of_analytics(SINK, step)
+
+    def kill_clickhouse(self, step: Step) -> Done:
+        return self._kill_of_analytics("clickhouse", step)
+
+    def _kill_of_analytics(self, name: str, step: Step) -> Done:
+        """With records on their way into ClickHouse, at a random moment of the sink's round."""
+        self._load.burst(self._instances, BURST)
+        self._world.wait_until(lambda: self._world.sink_lag() > 0, IN_FLIGHT_S)
+        time.sleep(step.luck.uniform(0.0, SINK_ROUND_S))
+        flight = replace(self._load.in_flight(), records=self._world.sink_lag())
+        at = time.time()
+        dead = int(self._signal(name, signal.SIGKILL))
+        return Done((name,), at, flight, (), *_counted(dead, flight.records))
+
+    def sink_point(self, step: Step) -> Done:
+        """The sink is killed, and started so that it kills itself at a chosen place of its round."""
+        point: SinkPoint = step.luck.choice(get_args(SinkPoint))
+        faults = {"crash": {"point": point, "nth": step.luck.randint(1, 3)}}
+        restarts = self._world.part(SINK).restarts
+        self._put_faults(SINK, faults)
+        first = self._kill_of_analytics(SINK, step)
+        died = self._provoke(SINK, lambda: self._world.part(SINK).restarts > restarts + 1)
+        return replace(first, kills=first.kills + died, detail={"point": faults["crash"], "reached": died})
+
+    def clock_jump(self, step: Step) -> Done:
+        """Killed, and started so that its clock is set once, by a second to six hours, forth or back."""
+        names = [*self._world.names, "limiter", "registrar"]
+        name = names[step.target % len(names)]
+        by_ms = step.luck.choice((-1, 1)) * round(1000 * 10 ** step.luck.uniform(0.0, LONGEST_JUMP))
+        clock = {"after_s": round(step.luck.uniform(1.0, 4.0), 1), "by_ms": by_ms}
+        restarts = self._world.part(name).restarts
+        done = self._kill_into(name, {"clock": clock}, step)
+        self._world.wait_until(lambda: self._is_again(name, restarts), RESTART_S)
+        # Load before it, at it and after it.
+        end = time.monotonic() + 2 * clock["after_s"]
+        while time.monotonic() < end:
+            self._load.burst(self._instances, BURST)
+            time.sleep(0.5)
+        return replace(done, detail={"clock": clock})
+
     def crash_point(self, step: Step) -> Done:
         """Killed, and started so that it kills itself at a chosen place of its work."""
         site = self._connector(step)
         faults = _crash(step.luck)
         restarts = self._world.part(site.name).restarts
-        first = self._kill_into(site, faults, step)
+        first = self._kill_into(site.name, faults, step)
         self._world.wait_until(lambda: self._is_again(site.name, restarts), RESTART_S)
         detail: dict[str, Any] = {"point": faults}
         if "crash" in faults:
             if faults["crash"]["point"] == "after_release":
                 self._signal(site.name, signal.SIGTERM)
-            died = self._provoke(site, lambda: self._world.part(site.name).restarts > restarts + 1)
+            died = self._provoke(site.name, lambda: self._world.part(site.name).restarts > restarts + 1)
             detail["reached"] = died
             return replace(first, kills=first.kills + died, detail=detail)
         pid = self._world.wait_until(lambda: self._world.host_pid(site.name), RESTART_S)
-        died = self._provoke(site, lambda: self._world.host_pid(site.name) != pid)
+        died = self._provoke(site.name, lambda: self._world.host_pid(site.name) != pid)
         detail["reached"] = died
         # The host's successors would die there again: the next start of the connector is a plain one.
         last = self._kill([site.name], step)
         return replace(last, kills=first.kills + died + last.kills, idle=first.idle + last.idle, detail=detail)
 
-    def _kill_into(self, site: Site, faults: dict[str, Any], step: Step) -> Done:
+    def _kill_into(self, name: str, faults: dict[str, Any], step: Step) -> Done:
         """Killed with work in flight; its next start has these faults."""
+        self._put_faults(name, faults)
+        return self._kill([name], step)
+
+    def _put_faults(self, name: str, faults: dict[str, Any]) -> None:
+        """For its next start."""
         always = self._world.options.faults
         wanted = {**always, **faults, "host": {**always.get("host", {}), **faults.get("host", {})}}
-        self._world.stack.files.put_next_env(site.name, {"WHARF_TEST_FAULTS": json.dumps(wanted)})
-        return self._kill([site.name], step)
+        self._world.stack.files.put_next_env(name, {"WHARF_TEST_FAULTS": json.dumps(wanted)})
 
     def _is_again(self, name: str, restarts: int) -> bool:
         """It is ready after that death, or has died again at its point already."""
         part = self._world.part(name)
         return part.restarts > restarts + 1 or (part.restarts > restarts and part.ready)
 
-    def _provoke(self, site: Site, happened: Callable[[], bool]) -> bool:
-        """Load for whom it owns now, so that the point is reached."""
+    def _provoke(self, name: str, happened: Callable[[], bool]) -> bool:
+        """Load for whom it owns now, or for all, so that the point is reached."""
         end = time.monotonic() + CRASH_S
         while time.monotonic() < end:
             if self._world.wait_until(happened, 0.5):
                 return True
-            self._load.burst(self._world.owned_by(site.name) or self._instances, BURST)
+            owned = self._owned([name])
+            self._load.burst(owned or self._instances, BURST)
         return False
 
     def _kill(self, names: Sequence[str], step: Step) -> Done:
@@ -145,7 +198,7 @@ class Faults:
         owned = self._owned(names)
         at = time.time()
         dead = sum(self._signal(name, signal.SIGKILL) for name in names)
-        return Done(tuple(names), at, flight, tuple(owned), *_counted(dead, flight))
+        return Done(tuple(names), at, flight, tuple(owned), *_counted(dead, flight.total))
 
     def _owned(self, names: Sequence[str]) -> list[str]:
         return [instance for name in names if name in self._world.names for instance in self._world.owned_by(name)]
@@ -165,10 +218,10 @@ class Faults:
         point = step.luck.choice([point for point in get_args(ConnectorPoint) if point != "after_release"])
         faults = {"crash": {"point": point, "nth": _nth(step.luck, point), "signal": "STOP"}}
         killed = self._world.pid(site.name)
-        done = self._kill_into(site, faults, step)
+        done = self._kill_into(site.name, faults, step)
         self._world.wait_until(lambda: self._world.pid(site.name) not in (None, killed), RESTART_S)
         pid = self._world.pid(site.name)
-        stood = pid is not None and self._provoke(site, lambda: _stands(pid))
+        stood = pid is not None and self._provoke(site.name, lambda: _stands(pid))
         if stood and pid is not None:
             time.sleep(step.lasts_s)
             _signal(pid, signal.SIGCONT)
@@ -250,7 +303,7 @@ class Faults:
             at = time.time()
             dead = sum(self._signal(name, signal.SIGKILL) for name in names)
         detail = {"deleted": bool(deleted)}
-        return Done(tuple(names), at, flight, tuple(owned), *_counted(dead, flight), detail=detail)
+        return Done(tuple(names), at, flight, tuple(owned), *_counted(dead, flight.total), detail=detail)
 
     # --- WhatsApp's side ---------------------------------------------------------------------------------------------
 
@@ -326,9 +379,9 @@ def _signal(pid: int, number: int) -> bool:
     return False
 
 
-def _counted(dead: int, flight: Flight) -> tuple[int, int]:
+def _counted(dead: int, in_flight: int) -> tuple[int, int]:
     """Kills with and without work in flight."""
-    return (dead, 0) if flight.total else (0, dead)
+    return (dead, 0) if in_flight else (0, dead)
 
 
 def _crash(luck: random.Random) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from compose.chaos.faults import Done, Faults
 from compose.chaos.schedule import Step, steps
 from compose.chaos.tail import Tail
 from compose.chaos.times import Away
-from compose.chaos.workload import Workload
+from compose.chaos.workload import Flight, Workload
 from compose.chaos.world import ChaosError, Options, World
+from compose.demo import stored
 from compose.demo.dump import Dump
 from compose.stack.state import ComponentState
 from core.ids import partition_for
@@ -33,6 +34,7 @@ SETTLE_S = 900.0
 SILENCE_S = 150.0
 TELL_S = 10.0
 LOOK_AGAIN_S = 30.0
+STORED_S = 120.0
 MOVE_S = 30.0
 # What was committed before a fault may be seen so much later.
 LATE_S = 0.2
@@ -185,7 +187,7 @@ class Run:
             raise ChaosError(f"{left} records were neither acknowledged nor failed")
         told = moved = began
         before = load.in_flight()
-        while (flight := load.in_flight()).total or not world.stack.state.ready:
+        while (flight := _left(world, load)).total or flight.records or not world.stack.state.ready:
             tail.raise_failure()
             now = time.monotonic()
             if flight != before:
@@ -203,6 +205,8 @@ class Run:
     def _judge(self, world: World, load: Workload, tail: Tail) -> Verdict:
         """Recipients and receipts may be behind the log for a moment, so what differs is looked at again."""
         dump = Dump(world.settings)
+        kept = stored.settle(world.settings, STORED_S)
+        self._tell(f"{kept.events} events are in ClickHouse")
         deadline = time.monotonic() + LOOK_AGAIN_S
         while True:
             verdict = judge(
@@ -213,6 +217,7 @@ class Run:
                     load.acknowledged,
                     load.requests,
                     [each.claim for each in tail.owned()],
+                    kept,
                 )
             )
             if verdict.clean or time.monotonic() > deadline:
@@ -260,6 +265,7 @@ class Run:
             "messages_in": verdict.counts["in: accepted by WhatsApp"],
             "messages_received": verdict.counts["out: received"],
             "requests": len(load.requests),
+            "events_in_clickhouse": verdict.counts["stored"],
             **{kind: verdict.number(kind) for kind in KINDS},
             **{end: verdict.counts[end] for end in ENDS},
             **times.figures("failover", connector),
@@ -269,6 +275,10 @@ class Run:
             "stuck": sum(bool(each.stuck) for each in self._happened),
             "settled_s": settled_s,
         }
+
+
+def _left(world: World, load: Workload) -> Flight:
+    return replace(load.in_flight(), records=world.sink_lag())
 
 
 def _is_back(part: ComponentState, deaths: int) -> bool:
@@ -284,7 +294,8 @@ def _line(happened: Happened) -> str:
     back = "" if happened.back_s is None else f", all back after {happened.back_s:.1f} s"
     stuck = f", NOT BACK: {', '.join(happened.stuck)}" if happened.stuck else ""
     detail = f" {json.dumps(done.detail)}" if done.detail else ""
-    flight = f"{done.flight.commands} commands, {done.flight.messages} messages in flight"
+    records = f", {done.flight.records} records" if done.flight.records else ""
+    flight = f"{done.flight.commands} commands, {done.flight.messages} messages{records} in flight"
     return f"#{step.number} {step.fault} {', '.join(done.hit)}{detail}: {flight}{back}{stuck}"
 
 

@@ -42,9 +42,12 @@ class People:
 
 @dataclass(frozen=True, slots=True)
 class Flight:
+    """`records` of the log that are not in ClickHouse: only told where they matter, and not part of the total."""
+
     commands: int = 0
     messages: int = 0
     requests: int = 0
+    records: int = 0
 
     @property
     def total(self) -> int:

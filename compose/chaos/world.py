@@ -18,11 +18,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
+from urllib.parse import urljoin
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from compose.bench import processes
 from compose.bench.people import Pairing, add_contacts, contact_of, instance_of, phone_of
@@ -37,6 +40,7 @@ from compose.stack.ports import free_port
 from compose.stack.process import LeashedProcess, LogFile
 from compose.stack.state import ComponentState, StackFiles
 from core.settings import PREFIX, env_name
+from core.telemetry.metrics import LAG
 
 HOST = "wharf-host"
 CONTACTS_PER_INSTANCE = 2
@@ -101,6 +105,7 @@ class World:
             return found
 
         kafka, controller, whatsapp = port(), port(), port()
+        control_url = f"http://{LOOPBACK}:{port()}"
         if self.options.small_disk:
             begun.enter_context(_small_disk(self.folder / "kafka"))
         self.cables = begun.enter_context(Cables())
@@ -114,10 +119,11 @@ class World:
         folder.mkdir(exist_ok=True)
         (folder / "extra.properties").write_text(_listeners(kafka, controller, listeners, kafka_cables))
         for site in self.sites:
-            directions = begun.enter_context(Directions(lambda site=site: self._info(site)))  # type: ignore[misc]
+            directions = begun.enter_context(Directions(partial(_info, control_url, site)))
             files.put_env(site.name, self._site_env(site, directions))
         env |= {
             env_name("simulator.enabled"): "true",
+            env_name("simulator.control_url"): control_url,
             env_name("kafka.bootstrap"): f"{LOOPBACK}:{kafka}",
             env_name("registry.url"): f"http://{LOOPBACK}:{port()}",
             env_name("clickhouse.port"): str(port()),
@@ -153,10 +159,6 @@ class World:
             env_name("simulator.control_url"): directions.url,
         }
 
-    def _info(self, site: Site) -> dict[str, Any]:
-        with Simulator(self.stack.settings.simulator.control_url) as simulator:
-            return {**simulator.info(), "whatsapp_address": f"{LOOPBACK}:{site.whatsapp.port}"}
-
     def _changed(self, part: ComponentState) -> None:
         if part.state is State.RESTARTING:
             self.tell(f"{part.name}: {part.error}")
@@ -181,6 +183,16 @@ class World:
             return []
         return sorted(row["instance_id"] for row in rows if row["state"] == "online")
 
+    def sink_lag(self) -> int:
+        """Records of the log that the sink says are not in ClickHouse yet; 0 while it does not answer."""
+        url = self.part("sink").health_url
+        try:
+            text = httpx.get(urljoin(url, "/metrics"), timeout=_CALL_S).text
+        except httpx.HTTPError:
+            return 0
+        found = (family.samples for family in text_string_to_metric_families(text) if family.name == LAG.name)
+        return int(sum(sample.value for samples in found for sample in samples))
+
     def start_extra(self, slot: str, *words: str) -> LeashedProcess:
         """A connector beside those of the stack, as another machine would start it."""
         env = {
@@ -201,6 +213,11 @@ class World:
                 return None
             time.sleep(_POLL_S)
         return answer
+
+
+def _info(control_url: str, site: Site) -> dict[str, Any]:
+    with Simulator(control_url) as simulator:
+        return {**simulator.info(), "whatsapp_address": f"{LOOPBACK}:{site.whatsapp.port}"}
 
 
 def _listeners(kafka: int, controller: int, listeners: Mapping[str, int], cables: Mapping[str, Cable]) -> str:

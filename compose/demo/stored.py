@@ -1,11 +1,17 @@
-"""Is every event of the log in ClickHouse, each once? Read from both sides without the sink's own code; then a query is asked."""
+"""Is every event of the log in ClickHouse, each once, and do the hourly sums say the same? Read from both sides without the
+sink's own code, topic by topic, partition by partition and hour by hour.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from clickhouse_driver import Client
 
 from analytics.client import connected
 from analytics.queries.named import queries
@@ -26,47 +32,78 @@ TOPICS = (
 SETTLE_SECONDS = 60.0
 LOOK_SECONDS = 1.0
 SHOWN = "funnel"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What an hour's sum has more than it has events.
+_ROLLUPS = """
+SELECT toString(instance), toString(h), toString(kind), sum(n) AS off FROM (
+    SELECT instance, toUnixTimestamp(hour) AS h, kind, toInt64(events) AS n FROM volume_hour
+    UNION ALL
+    SELECT instance, toUnixTimestamp(toStartOfHour(ts)) AS h, kind, toInt64(-1) AS n FROM events FINAL
+) GROUP BY instance, h, kind HAVING off != 0
+"""
+# Partition and hour since the epoch.
+Group = tuple[int, int]
+Place = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Comparison:
-    """Event ids by topic: only in the log, only in ClickHouse, there more than once."""
+    """What differs: (`topic[partition] hour`, event id), and for sums (rollup, instance, hour, kind)."""
 
-    events: int
-    missing: Mapping[str, int]
-    surplus: Mapping[str, int]
-    doubled: int
+    events: int = 0
+    missing: list[Place] = field(default_factory=list)
+    surplus: list[Place] = field(default_factory=list)
+    doubled: list[Place] = field(default_factory=list)
+    rollups_short: list[Place] = field(default_factory=list)
+    rollups_over: list[Place] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
-        return not self.missing and not self.surplus and not self.doubled
+        return not (self.missing or self.surplus or self.doubled or self.rollups_short or self.rollups_over)
+
+    def add(self, topic: str, log: Mapping[Group, set[str]], stored: Mapping[Group, Counter[str]]) -> None:
+        """By topic; the same event twice in the log is one."""
+        for group in sorted(log.keys() | stored.keys()):
+            wanted, there = log.get(group, set()), stored.get(group, Counter())
+            where = f"{topic}[{group[0]}] hour {group[1]}"
+            self.events += there.total()
+            self.missing += [(where, each) for each in sorted(wanted - there.keys())]
+            self.surplus += [(where, each) for each in sorted(there.keys() - wanted)]
+            self.doubled += [(where, each) for each, count in sorted(there.items()) if count > 1]
 
     def lines(self) -> list[str]:
-        out = [f"in ClickHouse: {self.events} events, compared with the log by id"]
-        out += [f"DIFFERENCE in ClickHouse: {count} of {topic} missing" for topic, count in self.missing.items()]
-        out += [f"DIFFERENCE in ClickHouse: {count} of {topic} not in the log" for topic, count in self.surplus.items()]
-        if self.doubled:
-            out.append(f"DIFFERENCE in ClickHouse: {self.doubled} events more than once")
+        out = [f"in ClickHouse: {self.events} events, compared with the log by id, partition and hour"]
+        for what, places in (
+            ("missing", self.missing),
+            ("not in the log", self.surplus),
+            ("more than once", self.doubled),
+            ("hourly sums too low", self.rollups_short),
+            ("hourly sums too high", self.rollups_over),
+        ):
+            if places:
+                out.append(f"DIFFERENCE in ClickHouse: {len(places)} {what}, first: {' '.join(places[0])}")
         return out
 
 
-def settle(settings: Settings) -> Comparison:
+def settle(settings: Settings, seconds: float = SETTLE_SECONDS) -> Comparison:
     """Look until nothing differs, or the time is up: the sink inserts some seconds after the log."""
-    deadline = time.monotonic() + SETTLE_SECONDS
+    deadline = time.monotonic() + seconds
     dump = Dump(settings)
     while True:
-        found = compare(_in_log(dump), _in_clickhouse(settings.clickhouse))
+        found = look(dump, settings.clickhouse)
         if found.clean or time.monotonic() > deadline:
             return found
         time.sleep(LOOK_SECONDS)
 
 
-def compare(log: Mapping[str, set[str]], stored: Mapping[str, Counter[str]]) -> Comparison:
-    """By topic; the same event twice in the log is one."""
-    missing = {topic: len(gone) for topic in log if (gone := log[topic] - stored.get(topic, Counter()).keys())}
-    surplus = {topic: len(more) for topic, rows in stored.items() if (more := rows.keys() - log.get(topic, set()))}
-    doubled = sum(count - 1 for rows in stored.values() for count in rows.values())
-    return Comparison(sum(len(rows) for rows in stored.values()), missing, surplus, doubled)
+def look(dump: Dump, settings: ClickHouseSettings) -> Comparison:
+    out = Comparison()
+    with connected(settings) as client:
+        for topic in TOPICS:
+            out.add(topic, _in_log(dump, topic), _in_clickhouse(client, topic))
+        for instance, hour, kind, off in client.execute(_ROLLUPS):
+            (out.rollups_over if off > 0 else out.rollups_short).append(("volume_hour", instance, hour, kind))
+    return out
 
 
 def show_query(settings: ClickHouseSettings, tell: Callable[[str], None]) -> None:
@@ -84,22 +121,32 @@ def _table(answer: Answer) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _in_log(dump: Dump) -> dict[str, set[str]]:
-    out = {}
-    for topic in TOPICS:
-        out[topic] = {
-            ids.result_event_id(record["result_id"], record["revision"], record["state"])
-            if topic == "results"
-            else record["envelope"]["event_id"]
-            for record in dump.records(topic)
-        }
+def _in_log(dump: Dump, topic: str) -> dict[Group, set[str]]:
+    out: dict[Group, set[str]] = defaultdict(set)
+    for entry in dump.entries(topic):
+        hour, event_id = _identity(topic, entry.record)
+        out[entry.partition, hour].add(event_id)
     return out
 
 
-def _in_clickhouse(settings: ClickHouseSettings) -> dict[str, Counter[str]]:
-    with connected(settings) as client:
-        rows = client.execute("SELECT _topic, event_id FROM events FINAL")
-    out: dict[str, Counter[str]] = {}
-    for topic, event_id in rows:
-        out.setdefault(topic, Counter())[str(event_id)] += 1
+def _identity(topic: str, record: Mapping[str, Any]) -> tuple[int, str]:
+    """The hour in which it happened, and what makes it one event."""
+    if topic == "results":
+        event_id = ids.result_event_id(record["result_id"], record["revision"], record["state"])
+        return _hour(record["occurred_at"]), event_id
+    return _hour(record["envelope"]["occurred_at"]), record["envelope"]["event_id"]
+
+
+def _hour(when: datetime) -> int:
+    return (when - _EPOCH) // timedelta(hours=1)
+
+
+def _in_clickhouse(client: Client, topic: str) -> dict[Group, Counter[str]]:
+    sql = (
+        "SELECT _partition, intDiv(toUnixTimestamp64Milli(ts), 3600000), toString(event_id) FROM events FINAL"
+        " WHERE _topic = %(topic)s"
+    )
+    out: dict[Group, Counter[str]] = defaultdict(Counter)
+    for partition, hour, event_id in client.execute_iter(sql, {"topic": topic}):
+        out[partition, hour][event_id] += 1
     return out

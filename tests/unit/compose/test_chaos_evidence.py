@@ -7,6 +7,7 @@ from typing import Any
 
 from compose.chaos import evidence
 from compose.demo.dump import Entry
+from compose.demo.stored import Comparison
 from core.histories import Claim
 from core.verdict import REORDERED, UNSETTLED, Evidence, judge
 
@@ -67,7 +68,7 @@ class Ledger:
 def collect(log: Sequence[Entry], sent: Sequence[str] = (), received: Sequence[str] = ()) -> Evidence:
     acknowledged = [("sales-1", entry.record["command_id"]) for entry in log if entry.topic == "commands"]
     claims = [Claim(0, 0, "claim", "connector-1", "a")]
-    return evidence.collect(Log(log), Ledger(sent, received), PHONES, acknowledged, [], claims)  # type: ignore[arg-type]
+    return evidence.collect(Log(log), Ledger(sent, received), PHONES, acknowledged, [], claims, Comparison())  # type: ignore[arg-type]
 
 
 def test_a_whole_run_is_clean_and_every_key_has_its_places() -> None:

@@ -97,6 +97,7 @@ def swapped(entries: Any, first: int, second: int) -> list[Any]:
     return out
 
 
+STORED = ("results[3] hour 492311", "6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 IN, OUT, COMMAND = (SALES, "in-3"), (SALES, "m-3"), (SALES, "c-3")
 SEEDED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "a message has no event": (LOST, lambda e: seen(e, events_in=without(e.seen.events_in, IN))),
@@ -138,6 +139,17 @@ SEEDED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "a request without an answer": (UNSETTLED, lambda e: replace(e, answers=e.answers[1:])),
     "a request answered once of twice": (UNSETTLED, lambda e: replace(e, answers=e.answers[:-1])),
     "a request answered twice": (DOUBLED, lambda e: replace(e, answers=[*e.answers, e.answers[0]])),
+    "an event is not in ClickHouse": (LOST, lambda e: replace(e, stored_missing=[STORED])),
+    "an event is in ClickHouse only": (UNEXPLAINED, lambda e: replace(e, stored_surplus=[STORED])),
+    "an event is in ClickHouse twice": (DOUBLED, lambda e: replace(e, stored_doubled=[STORED])),
+    "an hour's sum is too low": (
+        LOST,
+        lambda e: replace(e, rollups_short=[("volume_hour", SALES, "0", "message.new")]),
+    ),
+    "an hour's sum is too high": (
+        DOUBLED,
+        lambda e: replace(e, rollups_over=[("volume_hour", SALES, "0", "message.new")]),
+    ),
     "a request that was acknowledged is not in the log": (
         LOST,
         lambda e: replace(e, acknowledged_requests=[*e.acknowledged_requests, (SALES, "request-9")]),
