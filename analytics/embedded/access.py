@@ -6,6 +6,7 @@ The engine enforces the reader's limits itself: they are set, then `readonly = 1
 from __future__ import annotations
 
 import hmac
+import math
 from dataclasses import dataclass, field
 
 from analytics.embedded import cache
@@ -13,7 +14,9 @@ from analytics.embedded.errors import AUTHENTICATION_FAILED, READONLY, Denied, S
 from core.settings import ClickHouseSettings
 
 # What a reader may set with a query, besides lowering its limits: how the result looks and how fast it comes.
-_FREE_PREFIXES = ("output_format_", "format_", "param_", "date_time_output", "send_progress_", "http_")
+_FREE_PREFIXES = ("output_format_", "format_", "date_time_output", "send_progress_", "http_")
+# Of those, what names a file to be read or written, or a server to be asked.
+_REACHING = ("schema", "template", "registry", "confluent", "path", "file", "url")
 _FREE = frozenset(
     {
         "connect_timeout",
@@ -23,7 +26,6 @@ _FREE = frozenset(
         "log_comment",
         "log_queries",
         "max_block_size",
-        "max_threads",
         "receive_timeout",
         "send_logs_level",
         "send_timeout",
@@ -51,8 +53,17 @@ HARMLESS_TABLE_FUNCTIONS = frozenset(
         "zeros_mt",
     }
 )
-# Ordinary functions that read files.
-FILE_FUNCTIONS = frozenset({"file", "catboostevaluate"})
+# Ordinary functions that read files, write logs or show what is not in tables; all that begin with "ai" ask a server.
+_FUNCTIONS = frozenset(
+    {"catboostevaluate", "evalmlmethod", "file", "getclienthttpheader", "logtrace", "showcertificate"}
+)
+# Threads of one query of a reader.
+_MOST_THREADS = 16
+
+
+def reaches_beyond(function: str) -> bool:
+    """Whether an ordinary function does more than compute from its arguments and the tables."""
+    return function.lower() in _FUNCTIONS or function.lower().startswith("ai")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +81,25 @@ class Account:
         for name, value in wanted.items():
             if name in self.limits:
                 out[name] = str(_lower(name, value, self.limits[name]))
-            elif name in _FREE or name.startswith(_FREE_PREFIXES):
+            elif name == "max_threads":
+                out[name] = str(_lower(name, value, _MOST_THREADS))
+            elif _is_free(name):
                 out[name] = value
             elif name not in _NOT_PASSED_ON:
                 raise Denied(READONLY, f"Cannot modify '{name}' setting in readonly mode. (READONLY)")
         return {**out, "readonly": "1"}
 
 
+def _is_free(name: str) -> bool:
+    if name.startswith("param_") or name in _FREE:
+        return True
+    return name.startswith(_FREE_PREFIXES) and not any(part in name for part in _REACHING)
+
+
 def _lower(name: str, value: str, most: int) -> int:
     """A limit may be lowered; 0 is ClickHouse's word for none."""
     try:
-        wanted = int(float(value))
+        wanted = math.ceil(float(value))
     except (ValueError, OverflowError) as cause:
         raise Denied(READONLY, f"{name} is {value[:40]!r}, which is no number") from cause
     return min(wanted, most) if wanted > 0 else most
@@ -92,6 +111,8 @@ class Accounts:
             "max_execution_time": settings.reader_max_seconds,
             "max_memory_usage": settings.reader_max_memory_bytes,
             "max_result_rows": settings.reader_max_result_rows,
+            # Some formats are made as a whole, in memory.
+            "max_result_bytes": settings.reader_max_memory_bytes,
             "max_rows_to_read": settings.reader_max_rows_to_read,
         }
         self.reader = settings.reader_user

@@ -29,11 +29,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """`native` is the block in FORMAT Native, without BlockInfo."""
+    """`native` is the block in FORMAT Native, without BlockInfo. It counts in its reader's budget until that reads on."""
 
     columns: tuple[Column, ...]
     rows: int
-    native: bytes
+    native: bytes | bytearray
 
 
 def _prefixes(reader: Reader, shape: types.Shape) -> None:

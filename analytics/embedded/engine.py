@@ -6,16 +6,18 @@ in parallel. A running statement is stopped from outside by KILL QUERY, which fi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import uuid
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from analytics.embedded.access import FILE_FUNCTIONS, HARMLESS_TABLE_FUNCTIONS
+from analytics.embedded.access import HARMLESS_TABLE_FUNCTIONS, reaches_beyond
 from analytics.embedded.blocks import Column
-from analytics.embedded.errors import NOT_ENOUGH_SPACE, ServerError, from_engine
+from analytics.embedded.errors import NOT_ENOUGH_SPACE, SYNTAX_ERROR, ServerError, from_engine
+from analytics.embedded.reading import Beyond
 from analytics.embedded.statements import Insert
 
 # The engine's own failures; chDB raises both.
@@ -31,6 +33,49 @@ def quote_name(name: str) -> str:
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
+class Spooled:
+    """Bytes that come from a client, kept in a file until they are complete. Every failure to keep them is the disk's."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._file: BinaryIO | None = None
+
+    def append(self, data: bytes | bytearray) -> None:
+        try:
+            if self._file is None:
+                self._file = self.path.open("wb")
+            self._file.write(data)
+        except OSError as error:
+            self.drop()
+            raise _no_space(error) from error
+        self.size += len(data)
+
+    def close(self) -> None:
+        """All is there, for the engine to read."""
+        if not self.size:
+            self.append(b"")
+        try:
+            if self._file is not None:
+                self._file.close()
+        except OSError as error:
+            raise _no_space(error) from error
+
+    def drop(self) -> None:
+        if self._file is not None:
+            # Closing writes what is left, which a full disk refuses; it closes all the same.
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self.path.unlink(missing_ok=True)
+
+
+def _no_space(error: OSError) -> ServerError:
+    return ServerError(
+        NOT_ENOUGH_SPACE,
+        f"Cannot keep the rows until they are complete: {error.strerror or error} (NOT_ENOUGH_SPACE)",
+    )
+
+
 class Insertion:
     """The data of one INSERT, kept in a file until it is complete: then the engine takes all of it or tells why not.
 
@@ -39,33 +84,24 @@ class Insertion:
     the first empty line.
     """
 
-    def __init__(self, session: Session, insert: Insert, format_name: str, path: Path) -> None:
+    def __init__(self, session: Session, insert: Insert, format_name: str, rows: Spooled) -> None:
         self._session = session
         self._insert = insert
         self._format = format_name
-        self._path = path
-        self._file = path.open("wb")
+        self._rows = rows
 
-    def append(self, data: bytes) -> None:
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise ServerError(NOT_ENOUGH_SPACE, f"the rows cannot be kept until they are complete: {error}") from error
+    def append(self, data: bytes | bytearray) -> None:
+        self._rows.append(data)
 
     def finish(self) -> tuple[int, int]:
         """Rows and bytes written."""
         try:
-            self._file.close()
-            into = f"{self._insert.into} FROM INFILE {quote(str(self._path))} {self._insert.settings}"
-            return self._session.run_insert(f"{into} FORMAT {self._format}")
-        except OSError as error:
-            raise ServerError(NOT_ENOUGH_SPACE, f"the rows cannot be kept until they are complete: {error}") from error
+            return self._session.insert_from(self._insert.into, self._rows, self._insert.settings, self._format)
         finally:
             self.cancel()
 
     def cancel(self) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        self._rows.drop()
 
 
 class Session:
@@ -106,38 +142,42 @@ class Session:
 
     def run(self, sql: str, format_name: str = "Native", parameters: Mapping[str, str] | None = None) -> bytes:
         """All of a statement's result at once."""
-        try:
+        with self._told():
             result = self._connection.query(sql, format_name, params=dict(parameters or {}))
             return bytes(result.bytes() or b"")
-        except (*_FAILURES, self._engine.failure) as error:
-            raise from_engine(error) from error
 
     def stream(
         self, sql: str, format_name: str = "Native", parameters: Mapping[str, str] | None = None
     ) -> Generator[bytes, None, None]:
         """A SELECT's result as it comes, a block at a time. Closing the iterator stops the query."""
-        failures = (*_FAILURES, self._engine.failure)
-        try:
+        with self._told():
             stream = self._connection.send_query(sql, format_name, params=dict(parameters or {}))
-        except failures as error:
-            raise from_engine(error) from error
         try:
-            for chunk in stream:
-                if data := chunk.bytes():
-                    yield bytes(data)
-        except failures as error:
-            raise from_engine(error) from error
+            with self._told():
+                for chunk in stream:
+                    if data := chunk.bytes():
+                        yield bytes(data)
         finally:
             stream.close()
 
-    def insert(self, insert: Insert, format_name: str) -> Insertion:
-        return Insertion(self, insert, format_name, self._engine.spool / uuid.uuid4().hex)
-
-    def run_insert(self, sql: str) -> tuple[int, int]:
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """The engine's failures as ServerError."""
         try:
-            result = self._connection.query(sql, "Null")
+            yield
+        except UnicodeEncodeError as error:
+            raise ServerError(SYNTAX_ERROR, f"a text is not UTF-8 at character {error.start} (SYNTAX_ERROR)") from error
         except (*_FAILURES, self._engine.failure) as error:
             raise from_engine(error) from error
+
+    def insert(self, insert: Insert, format_name: str) -> Insertion:
+        return Insertion(self, insert, format_name, self._engine.spooled())
+
+    def insert_from(self, into: str, rows: Spooled, settings: str, format_name: str) -> tuple[int, int]:
+        rows.close()
+        sql = f"{into} FROM INFILE {quote(str(rows.path))} {settings} FORMAT {format_name}"
+        with self._told():
+            result = self._connection.query(sql, "Null")
         return int(result.rows_written()), int(result.bytes_written())
 
     def columns_of(self, described: str) -> tuple[tuple[Column, str], ...]:
@@ -156,7 +196,7 @@ class Engine:
         self.failure: type[Exception] = chdb.ChdbError
         major, minor, patch = chdb.engine_version.split(".")[:3]
         self.version = (int(major), int(minor), int(patch))
-        self.spool = spool
+        self._spool = spool
         self._target = f"file:{folder}?config-file={config}"
         try:
             # Held open, or the engine would end with its last session.
@@ -165,8 +205,12 @@ class Engine:
             raise from_engine(error) from error
         self._control_lock = threading.Lock()
         self.setting_types = dict(self._rows("SELECT name, type FROM system.settings"))
-        functions = {row[0].lower() for row in self._rows("SELECT name FROM system.table_functions")}
-        self.functions_beyond_tables = frozenset((functions - HARMLESS_TABLE_FUNCTIONS) | FILE_FUNCTIONS)
+        table_functions = {name.lower() for [name] in self._rows("SELECT name FROM system.table_functions")}
+        functions = [name for [name] in self._rows("SELECT name FROM system.functions")]
+        self.functions_beyond_tables = Beyond(
+            table_functions=frozenset(table_functions - HARMLESS_TABLE_FUNCTIONS),
+            functions=frozenset(name.lower() for name in functions if reaches_beyond(name)),
+        )
 
     def _rows(self, sql: str) -> list[list[str]]:
         with self._control_lock:
@@ -182,6 +226,9 @@ class Engine:
             session.close()
             raise
         return session
+
+    def spooled(self) -> Spooled:
+        return Spooled(self._spool / uuid.uuid4().hex)
 
     def create_database(self, name: str) -> None:
         with self._control_lock:

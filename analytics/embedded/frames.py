@@ -10,7 +10,7 @@ import lz4.block
 from clickhouse_cityhash.cityhash import CityHash128
 
 from analytics.embedded.errors import CHECKSUM_DOESNT_MATCH, UNKNOWN_CODEC, ProtocolError
-from analytics.embedded.wire import Reader
+from analytics.embedded.wire import Budget, Reader
 
 NONE: Final = 0x02
 LZ4: Final = 0x82
@@ -28,20 +28,26 @@ def checksum(data: bytes) -> bytes:
     return _CHECKSUM.pack(value >> 64, value & _LOW)
 
 
-def read_frame(reader: Reader) -> bytes:
-    """The next frame's content."""
+def read_frame(reader: Reader, budget: Budget) -> bytes:
+    """The next frame's content. `budget` lends what unpacking takes beside the reader's window."""
     reader.drop_consumed()
     expected = reader.raw(_CHECKSUM.size)
-    head = reader.raw(_SIZES.size)
-    method, packed, size = _SIZES.unpack(head)
+    method, packed, size = _SIZES.unpack(reader.raw(_SIZES.size))
     if not _SIZES.size <= packed <= MAX_FRAME or size > MAX_FRAME:
         raise ProtocolError(f"a compressed frame claims {packed} and {size} bytes, the most is {MAX_FRAME}")
-    body = reader.raw(packed - _SIZES.size)
-    reader.drop_consumed()
-    if checksum(head + body) != expected:
-        raise ProtocolError("checksum of a compressed frame does not match", CHECKSUM_DOESNT_MATCH)
+    reader.skip(packed - _SIZES.size)
+    reader.pos -= packed
+    with budget.lent(packed + size):
+        frame = reader.raw(packed)
+        reader.drop_consumed()
+        if checksum(frame) != expected:
+            raise ProtocolError("checksum of a compressed frame does not match", CHECKSUM_DOESNT_MATCH)
+        return _unpacked(method, memoryview(frame)[_SIZES.size :], size)
+
+
+def _unpacked(method: int, body: memoryview, size: int) -> bytes:
     if method == NONE:
-        return body
+        return bytes(body)
     if method != LZ4:
         name = "ZSTD" if method == ZSTD else f"{method:#x}"
         raise ProtocolError(f"compression {name} is not implemented by this server, use LZ4", UNKNOWN_CODEC)

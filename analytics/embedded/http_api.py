@@ -10,29 +10,31 @@ import base64
 import binascii
 import socket
 import socketserver
-import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import BinaryIO, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from analytics.embedded import cache, http_body, statements
+from analytics.embedded import cache, reading, statements
 from analytics.embedded.access import Account
 from analytics.embedded.cache import Caching
 from analytics.embedded.engine import Session
 from analytics.embedded.errors import (
     AUTHENTICATION_FAILED,
     NOT_IMPLEMENTED,
+    QUERY_WAS_CANCELLED,
     SYNTAX_ERROR,
     TOO_MANY_CONNECTIONS,
+    UNKNOWN_FORMAT,
     Denied,
     ServerError,
 )
+from analytics.embedded.http_answer import Answer
+from analytics.embedded.http_body import Body
 from analytics.embedded.packets import MAX_QUERY
-from analytics.embedded.service import PACKET_SECONDS, Service
-from analytics.embedded.statements import Kind, Statement
+from analytics.embedded.service import PACKET_SECONDS, Service, leaving
+from analytics.embedded.statements import Insert, Kind, Statement
 from core.telemetry.logs import get_logger
 from core.telemetry.metrics import CLICKHOUSE_INSERTED_ROWS
 
@@ -74,16 +76,11 @@ _STREAMED = frozenset(
         "rowbinary",
     }
 )
-_TYPES: Final = {
-    "tabseparated": "text/tab-separated-values; charset=UTF-8",
-    "tsv": "text/tab-separated-values; charset=UTF-8",
-    "csv": "text/csv; charset=UTF-8; header=absent",
-    "csvwithnames": "text/csv; charset=UTF-8; header=present",
-    "json": "application/json; charset=UTF-8",
-    "jsoncompact": "application/json; charset=UTF-8",
-    "jsoneachrow": "application/x-ndjson; charset=UTF-8",
-}
-_STATUS = {60: 404, 81: 404, 62: 400, 47: 400, 48: 501, 164: 403, 202: 503, AUTHENTICATION_FAILED: 403, 497: 403}
+# Bytes of a request in which its statement is looked for; what follows an INSERT in them are data.
+_HEAD: Final = 1 << 16
+_MAX_PARAMETERS: Final = 5_000
+# What is made at once stands in memory for as long.
+_MAX_WHOLE_BYTES: Final = 1 << 30
 _LOOPBACK = ("127.0.0.1", "localhost", "::1", "")
 
 
@@ -96,7 +93,7 @@ def refuse(peer: socket.socket) -> None:
 class HttpClient:
     def __init__(self, service: Service, peer: socket.socket) -> None:
         self.busy = False
-        self.stopped = False
+        self.leaving = False
         self.service = service
         self.peer = peer
         self.session: Session | None = None
@@ -104,8 +101,10 @@ class HttpClient:
     def serve(self) -> None:
         _Requests(self)
 
+    def leave(self) -> None:
+        self.leaving = True
+
     def stop(self) -> None:
-        self.stopped = True
         if (session := self.session) is not None:
             session.kill()
 
@@ -121,7 +120,6 @@ class _Requests(BaseHTTPRequestHandler):
     def __init__(self, client: HttpClient) -> None:
         self._client = client
         self._service = client.service
-        self._began = False
         # It asks its server for nothing.
         super().__init__(client.peer, client.peer.getpeername(), cast(socketserver.BaseServer, None))
 
@@ -135,28 +133,35 @@ class _Requests(BaseHTTPRequestHandler):
         self._request()
 
     def _request(self) -> None:
-        self._client.busy, self._began = True, False
-        given = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
+        self._client.busy = True
+        answer = Answer(self)
+        body: Body | None = None
         try:
+            if self._client.leaving:
+                raise leaving()
             self._check_origin()
+            body = Body(self.headers, cast(BinaryIO, self.rfile))
             if urlsplit(self.path).path in ("/ping", "/replicas_status"):
-                self._whole(b"Ok.\n", "")
+                answer.whole(b"Ok.\n")
                 return
             with self._service.counted("http"):
-                self._run(given)
+                self._run(_parameters(self.path), body, answer)
         except ServerError as error:
-            self._fail(error)
+            was_ended = self._client.leaving and error.code == QUERY_WAS_CANCELLED
+            answer.fail(leaving() if was_ended else error)
         finally:
             self._client.busy = False
             self._client.session = None
-            if self._client.stopped:
+            # What is left of a body would be read as the next request.
+            if self._client.leaving or body is None or not body.ended:
                 self.close_connection = True
 
     # --- who asks -------------------------------------------------------------------------------------------------
 
     def _check_origin(self) -> None:
         host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
-        if self.headers.get("Origin") is not None or host not in _LOOPBACK:
+        is_page = self.headers.get("Origin") is not None or self.headers.get("Sec-Fetch-Site", "none") != "none"
+        if is_page or host not in _LOOPBACK:
             raise Denied(AUTHENTICATION_FAILED, "requests of web pages and for other host names are not answered here")
 
     def _account(self, given: dict[str, str]) -> Account:
@@ -176,7 +181,7 @@ class _Requests(BaseHTTPRequestHandler):
 
     # --- a query --------------------------------------------------------------------------------------------------
 
-    def _run(self, given: dict[str, str]) -> None:
+    def _run(self, given: dict[str, str], body: Body, answer: Answer) -> None:
         account = self._account(given)
         for name in ("compress", "decompress"):
             if given.get(name, "0") != "0":
@@ -184,12 +189,16 @@ class _Requests(BaseHTTPRequestHandler):
         if "multipart" in self.headers.get("Content-Type", ""):
             raise ServerError(NOT_IMPLEMENTED, "tables that come along with a query are not implemented over HTTP")
         query = given.get("query", "").encode("utf-8", "surrogateescape")
-        body = http_body.pieces(self.headers, cast(BinaryIO, self.rfile))
-        head = query + b"\n" if query else b""
-        head += next(body, b"")
+        head = (query + b"\n" if query else b"") + body.head(_HEAD)
         if not head.strip():
-            self._whole(b"Ok.\n", "")
+            answer.whole(b"Ok.\n")
             return
+        insert = None if account.is_reader else statements.parse_head(head.decode("latin-1"))
+        if insert is None or insert.data >= len(head):
+            head = _whole_query(head, body, reading.MAX_QUERY if account.is_reader else MAX_QUERY)
+            if account.is_reader:
+                reading.check_reader(head.decode("latin-1"), self._service.engine.functions_beyond_tables)
+        statement = statements.parse(head.decode("latin-1"))
         settings = {name: value for name, value in given.items() if name not in _OWN and not name.startswith("param_")}
         if self.command == "GET" and not account.is_reader:
             # As ClickHouse has it: what a GET asks for changes nothing.
@@ -198,27 +207,33 @@ class _Requests(BaseHTTPRequestHandler):
         session = self._service.engine.session(database)
         self._client.session = session
         try:
-            session.set(account.session_settings(settings))
-            insert = statements.parse_head(head.decode("latin-1"))
-            if insert is not None and not account.is_reader:
-                self._insert(session, insert, head, body)
+            wanted = account.session_settings(settings)
+            if statement.insert is not None:
+                session.set(wanted)
+                self._insert(session, statement.insert, head, body, answer)
                 return
-            sql = _whole_query(head, body)
-            if account.is_reader:
-                statements.check_reader(sql.decode("latin-1"), self._service.engine.functions_beyond_tables)
-            parameters = {name[6:]: value for name, value in given.items() if name.startswith("param_")}
+            format_name = self._format(statement, given)
+            if not _is_streamed(statement, format_name):
+                wanted.setdefault("max_result_bytes", str(_MAX_WHOLE_BYTES))
+            session.set(wanted)
             caching = cache.caching_of(account.name, database, settings) if account.is_reader else None
             with self._service.watcher.watching(self._client.peer, self._on_sign):
-                self._answer(session, statements.parse(sql.decode("latin-1")), given, parameters, caching)
+                self._answer(session, statement, format_name, _given_to_query(given), caching, answer)
         finally:
             session.close()
+
+    def _format(self, statement: Statement, given: dict[str, str]) -> str:
+        name = statement.format or given.get("default_format") or self.headers.get("X-ClickHouse-Format") or ""
+        if name and not (name.isascii() and name.isidentifier()):
+            raise ServerError(UNKNOWN_FORMAT, f"Unknown format {name[:40]!r}. (UNKNOWN_FORMAT)")
+        return name or "TabSeparated"
 
     def _on_sign(self) -> None:
         """Something came while the query runs: the end of the connection, or a request for later."""
         if not self._client.peer.recv(1, socket.MSG_PEEK) and self._client.session is not None:
             self._client.session.kill()
 
-    def _insert(self, session: Session, insert: statements.Insert, head: bytes, body: Iterator[bytes]) -> None:
+    def _insert(self, session: Session, insert: Insert, head: bytes, body: Body, answer: Answer) -> None:
         insertion = session.insert(insert, insert.format)
         finished = False
         try:
@@ -232,81 +247,52 @@ class _Requests(BaseHTTPRequestHandler):
             if not finished:
                 insertion.cancel()
         self._service.metrics.counter(CLICKHOUSE_INSERTED_ROWS).inc(rows)
-        self._whole(b"", "", written=rows)
+        answer.whole(b"", written=rows)
 
     def _answer(
         self,
         session: Session,
         statement: Statement,
-        given: dict[str, str],
+        format_name: str,
         parameters: dict[str, str],
         caching: Caching | None,
+        answer: Answer,
     ) -> None:
-        default = given.get("default_format") or self.headers.get("X-ClickHouse-Format") or "TabSeparated"
-        format_name = statement.format or default
         bare = _text(statement.bare.encode("latin-1"))
-        if statement.kind is not Kind.SELECT or format_name.lower() not in _STREAMED:
-            self._whole(session.run(bare, format_name, parameters), format_name)
+        if not _is_streamed(statement, format_name):
+            answer.whole(session.run(bare, format_name, parameters), format_name)
             return
         ask = partial(session.stream, bare, format_name, parameters)
         with closing(self._service.cache.answer(caching, bare, format_name, parameters, ask)) as stream:
-            self._stream(stream, format_name)
-
-    # --- the answer -----------------------------------------------------------------------------------------------
-
-    def _begin(self, status: int, format_name: str, **headers: str) -> None:
-        self._began = True
-        self.send_response(status)
-        self.send_header("X-ClickHouse-Query-Id", str(uuid.uuid4()))
-        self.send_header("X-ClickHouse-Timezone", "UTC")
-        self.send_header("X-ClickHouse-Server-Display-Name", "wharf")
-        if format_name:
-            self.send_header("X-ClickHouse-Format", format_name)
-        self.send_header("Content-Type", _TYPES.get(format_name.lower(), "text/plain; charset=UTF-8"))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-
-    def _whole(self, content: bytes, format_name: str, *, written: int = 0) -> None:
-        summary = f'{{"read_rows":"0","read_bytes":"0","written_rows":"{written}","written_bytes":"0"}}'
-        self._begin(200, format_name, Content_Length=str(len(content)), X_ClickHouse_Summary=summary)
-        self.wfile.write(content)
-
-    def _stream(self, stream: Iterator[bytes], format_name: str) -> None:
-        first = next(stream, b"")
-        if not first:
-            self._whole(b"", format_name)
-            return
-        self._begin(200, format_name, Transfer_Encoding="chunked")
-        self._chunk(first)
-        for piece in stream:
-            self._chunk(piece)
-        self.wfile.write(b"0\r\n\r\n")
-
-    def _chunk(self, piece: bytes) -> None:
-        self.wfile.write(b"%x\r\n" % len(piece))
-        self.wfile.write(piece)
-        self.wfile.write(b"\r\n")
-
-    def _fail(self, error: ServerError) -> None:
-        """A failure in the middle is told in the body, which then ends without its end: no client takes it for whole."""
-        self.close_connection = True
-        content = f"{error}\n".encode("utf-8", "replace")
-        if self._began:
-            self._chunk(content)
-            return
-        code = str(error.code)
-        status = _STATUS.get(error.code, 500)
-        self._begin(status, "", Content_Length=str(len(content)), X_ClickHouse_Exception_Code=code, Connection="close")
-        self.wfile.write(content)
+            answer.stream(stream, format_name)
 
 
-def _whole_query(head: bytes, body: Iterator[bytes]) -> bytes:
+def _parameters(path: str) -> dict[str, str]:
+    try:
+        found = parse_qsl(
+            urlsplit(path).query, keep_blank_values=True, errors="surrogateescape", max_num_fields=_MAX_PARAMETERS
+        )
+    except ValueError as cause:
+        raise ServerError(SYNTAX_ERROR, f"the address cannot be read: {cause}") from cause
+    return dict(found)
+
+
+def _given_to_query(given: dict[str, str]) -> dict[str, str]:
+    return {name[6:]: value for name, value in given.items() if name.startswith("param_")}
+
+
+def _is_streamed(statement: Statement, format_name: str) -> bool:
+    return statement.kind is Kind.SELECT and format_name.lower() in _STREAMED
+
+
+def _whole_query(head: bytes, body: Body, most: int) -> bytes:
     out = bytearray(head)
     for piece in body:
         out += piece
-        if len(out) > MAX_QUERY:
-            raise ServerError(SYNTAX_ERROR, f"the query is longer than {MAX_QUERY} bytes")
+        if len(out) > most:
+            break
+    if len(out) > most:
+        raise ServerError(SYNTAX_ERROR, f"the query is longer than {most} bytes (SYNTAX_ERROR)")
     return bytes(out)
 
 

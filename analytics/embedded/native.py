@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import socket
+import time
 
-from analytics.embedded import cache, packets, statements
+from analytics.embedded import cache, packets, reading
 from analytics.embedded.access import Account
-from analytics.embedded.blocks import Block
 from analytics.embedded.engine import Session
 from analytics.embedded.errors import (
     NOT_IMPLEMENTED,
+    QUERY_WAS_CANCELLED,
     SYNTAX_ERROR,
     TOO_MANY_CONNECTIONS,
-    Disconnected,
     ProtocolError,
     ServerError,
 )
 from analytics.embedded.link import Link
 from analytics.embedded.native_query import NativeQuery
+from analytics.embedded.native_tables import Tables
 from analytics.embedded.packets import FromClient, Query
-from analytics.embedded.service import PACKET_SECONDS, Service
+from analytics.embedded.service import PACKET_SECONDS, Service, leaving
+from analytics.embedded.statements import Kind
 
 HELLO_SECONDS = 10
 IDLE_SECONDS = 3_600
@@ -36,54 +38,55 @@ class NativeClient:
 
     def __init__(self, service: Service, peer: socket.socket) -> None:
         self.busy = False
+        self.leaving = False
         self._service = service
-        self._peer = peer
         self._link = Link(peer, service.budget)
         self._account = Account("")
         self._database = ""
         self._session: Session | None = None
-        self._stopped = False
 
     def serve(self) -> None:
         try:
             self._hello()
-            while not self._stopped:
+            while not self.leaving:
                 self._packet()
         except ServerError as error:
             self._link.send(packets.exception(error))
-        except TimeoutError as error:
-            raise Disconnected from error
         finally:
             self._link.close()
             if self._session is not None:
                 self._session.close()
 
+    def leave(self) -> None:
+        self.leaving = True
+
     def stop(self) -> None:
-        self._stopped = True
         if (session := self._session) is not None:
             session.kill()
 
     def _hello(self) -> None:
-        self._peer.settimeout(HELLO_SECONDS)
+        self._link.expect(HELLO_SECONDS, until=time.monotonic() + HELLO_SECONDS)
         if self._link.next_kind() != FromClient.HELLO:
             raise ProtocolError("the first packet is no Hello; HTTP is spoken on the other port")
         hello = packets.read_hello(self._link.reader)
         self._account = self._service.accounts.authenticate(hello.user, hello.password)
         self._link.revision, self._database = hello.revision, hello.database
         self._session = self._service.engine.session(hello.database)
+        self._link.expect(PACKET_SECONDS)
         self._link.send(packets.hello(hello.revision, NAME, self._service.engine.version))
 
     def _packet(self) -> None:
-        self._peer.settimeout(IDLE_SECONDS)
-        kind = self._link.next_kind()
-        self._peer.settimeout(PACKET_SECONDS)
+        kind = self._link.idle(IDLE_SECONDS)
+        self._link.expect(PACKET_SECONDS)
         match kind:
             case FromClient.PING:
                 self._link.send(packets.PONG)
             case FromClient.QUERY:
                 self.busy = True
-                self._query()
-                self.busy = False
+                try:
+                    self._query()
+                finally:
+                    self.busy = False
             case FromClient.CANCEL:
                 # For a query that has ended meanwhile.
                 return
@@ -91,33 +94,30 @@ class NativeClient:
                 raise ProtocolError(f"packet {kind} is not known here", NOT_IMPLEMENTED)
 
     def _query(self) -> None:
-        query = packets.read_query(self._link.reader, self._link.revision, self._service.engine.setting_types.get)
+        """The answer ends with EndOfStream or an exception, behind which nothing may follow."""
+        most = reading.MAX_QUERY if self._account.is_reader else packets.MAX_QUERY
+        query = packets.read_query(self._link.reader, self._link.revision, self._service.engine.setting_types.get, most)
         self._link.begin(compressed=query.compressed)
-        tables = self._tables()
-        try:
-            with self._service.counted("native"):
-                _check_utf8(query.sql)
-                if self._account.is_reader:
-                    self._as_reader(query, tables)
-                else:
-                    self._as_writer(query, tables)
-        except ProtocolError:
-            raise
-        except ServerError as error:
-            self._link.send(packets.exception(error))
+        with Tables(self._service.engine) as tables:
+            tables.read(self._link)
+            try:
+                if self.leaving:
+                    raise leaving()
+                with self._service.counted("native"):
+                    _check_utf8(query.sql)
+                    if self._account.is_reader:
+                        self._as_reader(query, tables)
+                    else:
+                        self._as_writer(query, tables)
+            except ProtocolError:
+                raise
+            except ServerError as error:
+                was_ended = self.leaving and error.code == QUERY_WAS_CANCELLED
+                self._link.send(packets.exception(leaving() if was_ended else error))
+                return
+        self._link.send(packets.END_OF_STREAM)
 
-    def _tables(self) -> list[tuple[str, Block]]:
-        """The tables that come along with a query, up to the empty block."""
-        tables: list[tuple[str, Block]] = []
-        while True:
-            if self._link.next_kind() != FromClient.DATA:
-                raise ProtocolError("behind a query come its tables and an empty block")
-            name, block = self._link.read_data()
-            if not block.columns:
-                return tables
-            tables.append((name, block))
-
-    def _as_writer(self, query: Query, tables: list[tuple[str, Block]]) -> None:
+    def _as_writer(self, query: Query, tables: Tables) -> None:
         session = self._session
         assert session is not None
         settings = self._account.session_settings(query.settings)
@@ -127,8 +127,8 @@ class NativeClient:
         finally:
             session.reset(list(settings))
 
-    def _as_reader(self, query: Query, tables: list[tuple[str, Block]]) -> None:
-        statements.check_reader(_as_latin(query.sql), self._service.engine.functions_beyond_tables)
+    def _as_reader(self, query: Query, tables: Tables) -> None:
+        reading.check_reader(_as_latin(query.sql), self._service.engine.functions_beyond_tables)
         if tables:
             raise ServerError(NOT_IMPLEMENTED, "tables that come along with a query are the writer's only")
         caching = cache.caching_of(self._account.name, self._database, query.settings)
@@ -137,8 +137,9 @@ class NativeClient:
         if previous is not None:
             previous.close()
         session.set(self._account.session_settings(query.settings))
-        NativeQuery(self._service, self._link, session, caching).run(query.sql, tables)
-        self._database = session.run("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
+        kind = NativeQuery(self._service, self._link, session, caching).run(query.sql, tables)
+        if kind is Kind.USE:
+            self._database = session.run("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
 
 
 def _check_utf8(sql: str) -> None:

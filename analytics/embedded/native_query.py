@@ -8,9 +8,11 @@ from contextlib import closing
 from analytics.embedded import blocks, packets, statements, types
 from analytics.embedded.blocks import Block, Column
 from analytics.embedded.cache import Caching
-from analytics.embedded.engine import Insertion, Session, quote_name
+from analytics.embedded.engine import Session
 from analytics.embedded.errors import NO_SUCH_COLUMN, QUERY_WAS_CANCELLED, Disconnected, ProtocolError, ServerError
+from analytics.embedded.lexer import tokens
 from analytics.embedded.link import Link
+from analytics.embedded.native_tables import Tables
 from analytics.embedded.packets import Counts, FromClient
 from analytics.embedded.service import Service
 from analytics.embedded.statements import Insert, Kind, Statement
@@ -33,14 +35,11 @@ class NativeQuery:
         self._counts = Counts()
         self._cancelled = False
 
-    def run(self, sql: str, tables: list[tuple[str, Block]]) -> None:
-        """Sends everything but the exception, which is raised."""
+    def run(self, sql: str, tables: Tables) -> Kind:
+        """Sends everything but what ends the answer: EndOfStream, or the exception that is raised."""
         statement = statements.parse(sql.encode("utf-8", "surrogateescape").decode("latin-1"))
-        made: list[str] = []
         try:
-            for name, block in tables:
-                self._make_table(name, block)
-                made.append(name)
+            tables.make(self._session)
             if statement.kind is Kind.INSERT and statement.insert is not None:
                 self._insert(statement, statement.insert)
             else:
@@ -49,19 +48,8 @@ class NativeQuery:
             if not (self._cancelled and error.code == QUERY_WAS_CANCELLED):
                 raise
         finally:
-            for name in made:
-                self._session.run(f"DROP TEMPORARY TABLE IF EXISTS {quote_name(name)}")
-        self._link.send(packets.END_OF_STREAM)
-
-    def _make_table(self, name: str, block: Block) -> None:
-        """A table that came along with the query, for as long as the query."""
-        columns = ", ".join(f"{quote_name(column.name)} {column.type}" for column in block.columns)
-        self._session.run(f"CREATE TEMPORARY TABLE {quote_name(name)} ({columns})")
-        if block.rows:
-            insert = Insert(name, False, "", f"INSERT INTO {quote_name(name)}", "", "Native", 0)
-            insertion = self._session.insert(insert, "Native")
-            insertion.append(block.native)
-            insertion.finish()
+            tables.drop(self._session)
+        return statement.kind
 
     # --- rows out -------------------------------------------------------------------------------------------------
 
@@ -171,8 +159,9 @@ class NativeQuery:
 
     def _take_blocks(self, insert: Insert) -> ServerError | None:
         """Blocks until the empty one. After a failure the rest is read and dropped, so that the answer is read, too."""
-        insertion: Insertion | None = None
+        insertion = self._session.insert(insert, "Native")
         failure: ServerError | None = None
+        has_rows = False
         try:
             while True:
                 kind = self._link.next_kind()
@@ -183,34 +172,26 @@ class NativeQuery:
                 _, block = self._link.read_data()
                 if not block.columns:
                     break
-                if failure is not None or not block.rows:
-                    continue
-                try:
-                    if insertion is None:
-                        insertion = self._session.insert(insert, "Native")
-                    insertion.append(block.native)
-                except ServerError as error:
-                    failure = error
-            if insertion is not None and failure is None:
-                finishing, insertion = insertion, None
-                rows, size = finishing.finish()
+                if failure is None and block.rows:
+                    has_rows = True
+                    try:
+                        insertion.append(block.native)
+                    except ServerError as error:
+                        failure = error
+            if failure is None and has_rows:
+                rows, size = insertion.finish()
                 self._service.metrics.counter(CLICKHOUSE_INSERTED_ROWS).inc(rows)
                 self._link.send_progress(Counts(written_rows=rows, written_bytes=size), at_once=True)
-        except ServerError as error:
-            if isinstance(error, ProtocolError):
-                raise
-            failure = error
+            return failure
         finally:
-            if insertion is not None:
-                insertion.cancel()
-        return failure
+            insertion.cancel()
 
 
 def _columns(native: bytes) -> tuple[Column, ...]:
     """Names and types of a block; none when it holds what cannot be walked (JSON, say): it goes without a header."""
     try:
         return blocks.read_native(over(native)).columns
-    except ServerError:
+    except (ServerError, Disconnected):
         return ()
 
 
@@ -244,7 +225,7 @@ def _plain_names(columns: str) -> list[str] | None:
     """The names of `a, b, \\`c d\\``; None when there is more to it, such as EXCEPT or a column of a Nested."""
     out: list[str] = []
     expect_name = True
-    for token in statements.tokens(columns):
+    for token in tokens(columns):
         if expect_name and token.kind in ("word", "name"):
             out.append(token.text.encode("latin-1").decode("utf-8", "surrogateescape"))
         elif expect_name or not token.is_sign(","):

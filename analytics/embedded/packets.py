@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from analytics.embedded.errors import NOT_IMPLEMENTED, ProtocolError, ServerError
+from analytics.embedded.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, ProtocolError, ServerError
 from analytics.embedded.wire import Reader, text, varint
 
 REVISION: Final = 54440
@@ -74,12 +74,13 @@ class Counts:
     written_bytes: int = 0
 
     def since(self, before: Counts) -> Counts:
+        """What came to it; nothing goes back."""
         return Counts(
-            self.read_rows - before.read_rows,
-            self.read_bytes - before.read_bytes,
+            max(0, self.read_rows - before.read_rows),
+            max(0, self.read_bytes - before.read_bytes),
             max(0, self.total_rows - before.total_rows),
-            self.written_rows - before.written_rows,
-            self.written_bytes - before.written_bytes,
+            max(0, self.written_rows - before.written_rows),
+            max(0, self.written_bytes - before.written_bytes),
         )
 
 
@@ -138,19 +139,26 @@ def _read_binary_setting(reader: Reader, name: str, kind: str | None) -> str:
     return str(reader.varint()) if kind.startswith(_NUMBERS) else reader.text(MAX_SETTING)
 
 
-def read_query(reader: Reader, revision: int, type_of: Callable[[str], str | None]) -> Query:
-    """A query without the blocks that follow it; its kind is read already."""
+def read_query(reader: Reader, revision: int, type_of: Callable[[str], str | None], most: int = MAX_QUERY) -> Query:
+    """A query without the blocks that follow it, no longer than `most`; its kind is read already."""
     query_id = reader.text()
     _skip_client_info(reader, revision)
     settings = _read_settings(reader, revision, type_of)
     stage = reader.varint()
     compressed = reader.varint()
-    sql = reader.text(MAX_QUERY)
+    sql = _read_sql(reader, most)
     if stage != _COMPLETE:
         raise ProtocolError(f"queries are run to the end here, not to stage {stage}", NOT_IMPLEMENTED)
     if compressed > 1:
         raise ProtocolError(f"{compressed} stands where compression is switched on or off")
     return Query(query_id, settings, compressed == 1, sql)
+
+
+def _read_sql(reader: Reader, most: int) -> str:
+    size = reader.varint()
+    if size > most:
+        raise ProtocolError(f"the query has {size} bytes, the most is {most} (SYNTAX_ERROR)", SYNTAX_ERROR)
+    return reader.raw(size).decode("utf-8", "surrogateescape")
 
 
 def hello(revision: int, name: str, version: tuple[int, int, int]) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from analytics.embedded.access import Accounts
 from analytics.embedded.cache import ResultCache
 from analytics.embedded.engine import Engine
-from analytics.embedded.errors import QUERY_WAS_CANCELLED, ServerError
+from analytics.embedded.errors import ABORTED, QUERY_WAS_CANCELLED, ServerError
 from analytics.embedded.watch import Watcher
 from analytics.embedded.wire import Budget
 from core.telemetry.metrics import CLICKHOUSE_ERRORS, CLICKHOUSE_SECONDS, Metrics
@@ -41,3 +41,8 @@ class Service:
         finally:
             seconds = time.monotonic() - started
             self.metrics.histogram(CLICKHOUSE_SECONDS).labels(interface=interface, outcome=outcome).observe(seconds)
+
+
+def leaving() -> ServerError:
+    """What a query is told that comes, or still runs, when the server ends."""
+    return ServerError(ABORTED, "the server is stopping: ask again when it is back. (ABORTED)")

@@ -1,43 +1,25 @@
 """What a statement is, as far as the server must know before the engine reads it: its kind, the parts of an INSERT,
-a FORMAT at its end, and what is refused. Words are told from texts and comments by a lexer that follows ClickHouse's.
-
-SQL is looked at as latin-1, so that positions are bytes; outside of quotes only ASCII means something.
+a FORMAT at its end, and what is refused. Statements are looked at as latin-1 (analytics.embedded.lexer), token by token:
+what is kept of a long one does not grow with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from analytics.embedded.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, Denied, ServerError
-
-_WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$")
-# Newer ClickHouse takes typographic quotes (UTF-8, here as latin-1) for quotes.
-_TYPOGRAPHIC = ("\xe2\x80\x98", "\xe2\x80\x99", "\xe2\x80\x9c", "\xe2\x80\x9d")
+from analytics.embedded.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, ServerError
+from analytics.embedded.lexer import Token, tokens
 
 
 class Kind(Enum):
     SELECT = "select"  # rows, streamed
     SHOW = "show"  # rows, all at once
+    USE = "use"  # no rows; the session's database is another one behind it
     INSERT = "insert"  # followed by blocks
     OTHER = "other"  # no rows; an INSERT with its data or SELECT is one
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """`text` of a quoted identifier is without its quotes, of a string or number only its mark."""
-
-    kind: str  # word, name (quoted), string, other
-    text: str
-    start: int
-    end: int
-
-    def is_word(self, *words: str) -> bool:
-        return self.kind == "word" and self.text.upper() in words
-
-    def is_sign(self, sign: str) -> bool:
-        return self.kind == "other" and self.text == sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,74 +45,11 @@ class Statement:
     insert: Insert | None = None
 
 
-def tokens(sql: str) -> Iterator[Token]:
-    """Words, quoted names, strings, signs; comments and spaces are left out. An open quote ends at the end."""
-    pos, size = 0, len(sql)
-    while pos < size:
-        char = sql[pos]
-        start = pos
-        if char in _WORD:
-            pos = _heredoc_end(sql, pos) if char == "$" else pos
-            if pos > start:
-                yield Token("string", "", start, pos)
-                continue
-            while pos < size and sql[pos] in _WORD:
-                pos += 1
-            yield Token("word", sql[start:pos], start, pos)
-        elif char in "'`\"":
-            pos = _quote_end(sql, pos)
-            yield Token("string" if char == "'" else "name", sql[start + 1 : pos - 1], start, pos)
-        elif (after := _comment_end(sql, pos)) > pos:
-            pos = after
-        else:
-            pos += 1
-            if sql[start : start + 3] in _TYPOGRAPHIC:
-                yield Token("other", "quote", start, pos)
-            elif char.isascii() and not char.isspace() and char != "\0":
-                yield Token("other", char, start, pos)
-
-
-def _heredoc_end(sql: str, pos: int) -> int:
-    """The end of `$tag$…$tag$`, or `pos` when there is none."""
-    mark = pos + 1
-    while mark < len(sql) and sql[mark] in _WORD and sql[mark] != "$":
-        mark += 1
-    if sql[mark : mark + 1] != "$":
-        return pos
-    tag = sql[pos : mark + 1]
-    closing = sql.find(tag, mark + 1)
-    return closing + len(tag) if closing >= 0 else pos
-
-
-def _quote_end(sql: str, pos: int) -> int:
-    """After the closing quote; a backslash and a doubled quote keep it open."""
-    quote, size = sql[pos], len(sql)
-    pos += 1
-    while pos < size:
-        if sql[pos] == "\\":
-            pos += 2
-        elif sql[pos] != quote:
-            pos += 1
-        elif sql[pos + 1 : pos + 2] == quote:
-            pos += 2
-        else:
-            return pos + 1
-    return size
-
-
-def _comment_end(sql: str, pos: int) -> int:
-    if sql.startswith("/*", pos):
-        closing = sql.find("*/", pos + 2)
-        return len(sql) if closing < 0 else closing + 2
-    if sql.startswith(("--", "# ", "#!"), pos):
-        closing = sql.find("\n", pos)
-        return len(sql) if closing < 0 else closing + 1
-    return pos
-
-
 _SELECTS = ("SELECT", "WITH", "FROM")
 _SHOWS = ("SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "KILL", "BACKUP", "RESTORE")
 _ACCESS = ("USER", "ROLE", "QUOTA", "ROW", "SETTINGS", "MASKING")
+# Signals to the whole process group.
+_ENDS = ("SHUTDOWN", "KILL", "SUSPEND")
 _NEVER_BEFORE_FORMAT = ("AS", "FROM", "JOIN", "SELECT")
 
 
@@ -142,54 +61,103 @@ def parse(sql: str) -> Statement:
         return Statement(Kind.OTHER, sql, "")
     if first.is_word("INSERT"):
         return _insert(sql, found)
-    all_tokens = [first, *found]
-    _refuse(all_tokens)
-    opening = next((token for token in all_tokens if not token.is_sign("(")), first)
-    bare, format_name = _cut_format(sql, all_tokens)
-    if opening.is_word(*_SELECTS):
-        return Statement(Kind.SELECT, bare, format_name)
-    if first.is_word(*_SHOWS):
-        return Statement(Kind.SHOW, bare, format_name)
-    return Statement(Kind.OTHER, bare, format_name)
+    scan = _Scan()
+    scan.all([first], found)
+    bare, format_name = scan.without_format(sql)
+    return Statement(scan.kind(), bare, format_name)
 
 
-def _refuse(found: list[Token]) -> None:
-    first = found[0]
-    for token, after in zip(found, [*found[1:], None], strict=True):
-        if after is None:
-            break
-        if token.is_word("WITH") and after.is_word("TOTALS"):
-            raise ServerError(NOT_IMPLEMENTED, "WITH TOTALS is not implemented by this server: its row would be lost")
-        if (token.is_word("INTO") and after.is_word("OUTFILE")) or (token.is_word("FROM") and after.is_word("INFILE")):
-            raise ServerError(NOT_IMPLEMENTED, "INTO OUTFILE and FROM INFILE are the client's to do, not the server's")
+def one_statement(found: Iterable[Token]) -> Iterator[Token]:
+    """The tokens up to the semicolon, behind which nothing may stand."""
+    rest = iter(found)
+    for token in rest:
+        if token.is_sign(";"):
+            if any(not more.is_sign(";") for more in rest):
+                raise ServerError(SYNTAX_ERROR, "Syntax error (Multi-statements are not allowed). (SYNTAX_ERROR)")
+            return
+        yield token
+
+
+class _Scan:
+    """Goes along a statement's tokens, refuses what is not implemented, and remembers how it begins and ends."""
+
+    def __init__(self) -> None:
+        self._begins: list[Token] = []
+        self._opening: Token | None = None
+        self._last: tuple[Token | None, Token | None, Token | None] = (None, None, None)
+        self._format: tuple[Token, Token] | None = None
+
+    def all(self, *found: Iterable[Token]) -> None:
+        for token in one_statement(itertools.chain(*found)):
+            self._add(token)
+        _refuse_beginning(self._begins)
+
+    def _add(self, token: Token) -> None:
+        before, word, name = self._last
+        if name is not None:
+            _refuse_pair(name, token)
+        if token.is_word("SETTINGS"):
+            self._format = _format_in(before, word, name) or self._format
+        self._last = (word, name, token)
+        if len(self._begins) < 4:
+            self._begins.append(token)
+        if self._opening is None and not token.is_sign("("):
+            self._opening = token
+
+    def kind(self) -> Kind:
+        if self._opening is not None and self._opening.is_word(*_SELECTS):
+            return Kind.SELECT
+        if self._begins and self._begins[0].is_word(*_SHOWS):
+            return Kind.SHOW
+        return Kind.USE if self._begins and self._begins[0].is_word("USE") else Kind.OTHER
+
+    def without_format(self, sql: str) -> tuple[str, str]:
+        """The statement without `FORMAT name` and what ends it, and that name."""
+        last = self._last[2]
+        end = last.end if last is not None else 0
+        if found := _format_in(*self._last):
+            return sql[: found[0].start], found[1].text
+        if self._format is not None:
+            word, name = self._format
+            return sql[: word.start] + sql[name.end : end], name.text
+        return sql[:end], ""
+
+
+def _format_in(before: Token | None, word: Token | None, name: Token | None) -> tuple[Token, Token] | None:
+    """FORMAT and its name, where these three are so."""
+    if before is None or word is None or name is None or not word.is_word("FORMAT") or name.kind != "word":
+        return None
+    if before.is_word(*_NEVER_BEFORE_FORMAT) or (before.kind == "other" and before.text in ".,("):
+        return None
+    return word, name
+
+
+def _refuse_pair(token: Token, after: Token) -> None:
+    if token.is_word("WITH") and after.is_word("TOTALS"):
+        raise ServerError(NOT_IMPLEMENTED, "WITH TOTALS is not implemented by this server: its row would be lost")
+    if (token.is_word("INTO") and after.is_word("OUTFILE")) or (token.is_word("FROM") and after.is_word("INFILE")):
+        raise ServerError(NOT_IMPLEMENTED, "INTO OUTFILE and FROM INFILE are the client's to do, not the server's")
+
+
+def _refuse_beginning(found: list[Token]) -> None:
     if len(found) < 2:
         return
+    first = found[0]
     second = found[3] if len(found) > 3 and found[1].is_word("OR") else found[1]
     if (first.is_word("CREATE", "ALTER", "DROP") and second.is_word(*_ACCESS)) or first.is_word("GRANT", "REVOKE"):
         raise ServerError(
             NOT_IMPLEMENTED, "users and grants are not implemented by this server: it has the two of its settings"
         )
+    if (first.is_word("SET") and second.is_word("ROLE", "DEFAULT")) or (
+        first.is_word("EXECUTE") and second.is_word("AS")
+    ):
+        raise ServerError(NOT_IMPLEMENTED, "roles are not implemented by this server")
+    if first.is_word("SYSTEM") and second.is_word(*_ENDS):
+        raise ServerError(
+            NOT_IMPLEMENTED, f"SYSTEM {second.text.upper()} is not implemented by this server: SIGTERM ends it in order"
+        )
     if first.is_word("WATCH"):
         raise ServerError(NOT_IMPLEMENTED, "WATCH is not implemented by this server")
-
-
-def _cut_format(sql: str, found: list[Token]) -> tuple[str, str]:
-    """The statement without `FORMAT name` and what ends it, and that name."""
-    last = len(found)
-    while last and found[last - 1].is_sign(";"):
-        last -= 1
-    end = found[last - 1].end if last else 0
-    for at in range(last - 2, 0, -1):
-        token, after, before = found[at], found[at + 1], found[at - 1]
-        if not token.is_word("FORMAT") or after.kind != "word":
-            continue
-        if before.is_word(*_NEVER_BEFORE_FORMAT) or (before.kind == "other" and before.text in ".,("):
-            continue
-        if at + 2 == last:
-            return sql[: token.start], after.text
-        if found[at + 2].is_word("SETTINGS"):
-            return sql[: token.start] + sql[after.end : end], after.text
-    return sql[:end], ""
 
 
 def _insert(sql: str, found: Iterator[Token]) -> Statement:
@@ -209,7 +177,7 @@ def _insert(sql: str, found: Iterator[Token]) -> Statement:
         opened = token.end
         closing, is_query = _closing(found)
         if closing is None or is_query:
-            return Statement(Kind.OTHER, sql, "")
+            return _as_a_whole(sql, found)
         columns, end = sql[opened : closing.start].strip(), closing.end
         token = next(found, None)
     settings_end = end
@@ -223,14 +191,21 @@ def _insert(sql: str, found: Iterator[Token]) -> Statement:
     elif token is not None and token.is_word("FORMAT"):
         name = next(found, None)
         if name is None or name.kind != "word":
-            return Statement(Kind.OTHER, sql, "")
+            return _as_a_whole(sql, found)
         format_name, data = name.text, name.end
-    elif token is not None and not token.is_sign(";"):
-        _refuse([token, *found])
-        return Statement(Kind.OTHER, sql, "")
+    elif token is not None:
+        whole = _as_a_whole(sql, [token], found)
+        if not token.is_sign(";"):
+            return whole
     into, settings = _as_utf8(sql[:end]), _as_utf8(sql[end:settings_end])
     insert = Insert(target, is_function, columns, into, settings.strip(), format_name, data)
     return Statement(Kind.INSERT, sql, format_name, insert)
+
+
+def _as_a_whole(sql: str, *found: Iterable[Token]) -> Statement:
+    """An INSERT that the engine gets as it stands: its rows come from a query."""
+    _Scan().all(*found)
+    return Statement(Kind.OTHER, sql, "")
 
 
 def _as_utf8(sql: str) -> str:
@@ -277,31 +252,12 @@ def parse_head(sql: str) -> Insert | None:
 
 
 def inline_data(sql: str, insert: Insert) -> bytes:
-    """The data that stand behind an INSERT, without what parts them from it and, of VALUES, without a semicolon."""
+    """The data that stand behind an INSERT, which begin where ClickHouse says: behind spaces and one end of a line."""
     data = sql[insert.data :]
     if insert.format.upper() == "VALUES":
-        return data.strip(" \t\r\n;").encode("latin-1")
-    for separator in ("\r\n", "\n", " "):
-        if data.startswith(separator):
-            return data[len(separator) :].encode("latin-1")
-    return data.encode("latin-1")
-
-
-_READS = ("SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "USE")
-
-
-def check_reader(sql: str, refused_functions: frozenset[str]) -> None:
-    """A reader's statement reads, and calls nothing that reaches beyond the tables (files, other servers)."""
-    found = list(tokens(sql))
-    opening = next((token for token in found if not token.is_sign("(")), None)
-    if opening is None:
-        return
-    if not opening.is_word(*_READS):
-        raise Denied(164, f"this user may only read: {opening.text[:40]} is not allowed (READONLY)")
-    for token, after in zip(found, [*found[1:], None], strict=True):
-        if token.is_sign("quote"):
-            raise Denied(164, "typographic quotes are not accepted from this user: write ' or ` or \" (READONLY)")
-        if after is None or not after.is_sign("("):
-            continue
-        if token.kind in ("word", "name") and token.text.lower() in refused_functions:
-            raise Denied(164, f"this user may only read tables: {token.text[:60]}() is not allowed (READONLY)")
+        return data.encode("latin-1") if data.strip(" \t\r\n;") else b""
+    if data.startswith(";"):
+        if data.strip(" \t\r\n;"):
+            raise ServerError(SYNTAX_ERROR, "Syntax error: data stand behind the semicolon of an INSERT (SYNTAX_ERROR)")
+        return b""
+    return data.lstrip(" \t\f").removeprefix("\r").removeprefix("\n").encode("latin-1")

@@ -9,6 +9,8 @@ from analytics.embedded.errors import NOT_IMPLEMENTED, UNKNOWN_TYPE, ServerError
 
 MAX_DEPTH = 20
 MAX_NAME = 1 << 16
+# Longer ones are parsed each time: what is kept is bounded.
+_SHORT = 1 << 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +201,12 @@ class _Parser:
         return tuple(out)
 
 
-@lru_cache(4096)
 def shape(name: str) -> Shape:
     """The layout of a type's values; a type that cannot be carried is refused with its name."""
+    return _known(name) if len(name) <= _SHORT else _parsed(name)
+
+
+def _parsed(name: str) -> Shape:
     if len(name) > MAX_NAME:
         raise _unknown(name)
     parser = _Parser(name)
@@ -209,3 +214,6 @@ def shape(name: str) -> Shape:
     if parser.peek():
         raise _unknown(name)
     return found
+
+
+_known = lru_cache(4096)(_parsed)

@@ -19,6 +19,8 @@ class Watcher:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        # Held from finding signs until all are told.
+        self._telling = threading.Lock()
         self._watched: dict[int, tuple[socket.socket, Callable[[], None]]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
@@ -32,7 +34,8 @@ class Watcher:
 
     @contextlib.contextmanager
     def watching(self, peer: socket.socket, on_sign: Callable[[], None]) -> Iterator[None]:
-        """Inside the `with`, `on_sign` is called, at most once, in the watcher's thread when anything comes or ends."""
+        """Inside the `with`, and never behind it, `on_sign` is called, at most once, in the watcher's thread when anything
+        comes or ends."""
         number = peer.fileno()
         with self._lock:
             self._watched[number] = (peer, on_sign)
@@ -40,15 +43,20 @@ class Watcher:
             yield
         finally:
             with self._lock:
-                self._watched.pop(number, None)
+                was_told = self._watched.pop(number, None) is None
+            if was_told:
+                # Or it would stop whatever this connection does next.
+                with self._telling:
+                    pass
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
-            for on_sign in self._signs():
-                try:
-                    on_sign()
-                except Exception as error:  # noqa: BLE001 - one query that cannot be stopped leaves the others watched
-                    get_logger(__name__).warning("query_not_stopped", error=error)
+            with self._telling:
+                for on_sign in self._signs():
+                    try:
+                        on_sign()
+                    except Exception as error:  # noqa: BLE001 - one query that cannot be stopped leaves the others watched
+                        get_logger(__name__).warning("query_not_stopped", error=error)
 
     def _signs(self) -> list[Callable[[], None]]:
         with self._lock:

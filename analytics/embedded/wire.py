@@ -5,9 +5,10 @@ A reader never holds more than its budget allows, whatever lengths the peer clai
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from analytics.embedded.errors import MEMORY_LIMIT_EXCEEDED, Disconnected, ProtocolError, ServerError
 
@@ -40,15 +41,26 @@ class Budget:
         with self._lock:
             self.used -= amount
 
+    @contextlib.contextmanager
+    def lent(self, amount: int) -> Iterator[None]:
+        """So much for as long as the `with` lasts."""
+        self.take(amount)
+        try:
+            yield
+        finally:
+            self.give(amount)
+
 
 class Reader:
-    """`pos` moves through `buf`, which grows from `fill`; `take_consumed` cuts off what has been read."""
+    """`pos` moves through `buf`, which grows from `fill`; `take_consumed` cuts off what has been read. That counts as held
+    until the next thing is read: by then its taker is done with it."""
 
     def __init__(self, fill: Callable[[], bytes], budget: Budget, limit: int) -> None:
         self._fill = fill
         self._budget = budget
         self._limit = limit
         self._held = 0
+        self._taken = 0
         self.buf = bytearray()
         self.pos = 0
 
@@ -64,26 +76,28 @@ class Reader:
         self.buf += chunk
 
     def _release(self) -> None:
-        surplus = self._held - len(self.buf)
+        surplus = self._held - self._taken - len(self.buf)
         self._held -= surplus
         self._budget.give(surplus)
 
-    def take_consumed(self) -> bytes:
-        """What was read since the last call, which leaves the window."""
-        taken = bytes(memoryview(self.buf)[: self.pos])
-        self.drop_consumed()
+    def take_consumed(self) -> bytearray:
+        """What was read since the last call, which leaves the window without being copied."""
+        rest = self.buf[self.pos :]
+        del self.buf[self.pos :]
+        taken, self.buf, self.pos = self.buf, rest, 0
+        self._taken = len(taken)
+        self._release()
         return taken
 
     def drop_consumed(self) -> None:
-        if self.pos:
-            del self.buf[: self.pos]
-            self.pos = 0
-            self._release()
+        self._taken = 0
+        del self.buf[: self.pos]
+        self.pos = 0
+        self._release()
 
     def close(self) -> None:
         self.buf.clear()
-        self.pos = 0
-        self._release()
+        self.drop_consumed()
 
     @property
     def buffered(self) -> int:

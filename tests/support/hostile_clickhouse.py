@@ -10,9 +10,11 @@ import random
 import struct
 from collections.abc import Callable
 
-from analytics.embedded import blocks, frames, packets, statements, types
+from analytics.embedded import blocks, frames, packets, reading, statements, types
 from analytics.embedded.blocks import BLOCK_INFO
 from analytics.embedded.errors import Disconnected, ServerError
+from analytics.embedded.lexer import tokens
+from analytics.embedded.reading import Beyond
 from analytics.embedded.wire import Budget, Reader, text, varint
 from tests.support.hostile import damaged
 
@@ -155,19 +157,19 @@ def damaged_packets(rng: random.Random, inputs: int) -> None:
         _survives(reader, lambda: packets.read_query(reader, revision, {"max_threads": "MaxThreads"}.get))  # noqa: B023
         framed = b"".join(frames.write_frames(rng.randbytes(rng.randint(0, 200))))
         reader = reader_over(damaged(rng, framed), chunk=chunk)
-        _survives(reader, lambda reader=reader: frames.read_frame(reader))  # type: ignore[misc]
+        _survives(reader, lambda reader=reader: frames.read_frame(reader, Budget(2 * LIMIT)))  # type: ignore[misc]
 
 
 def damaged_statements(rng: random.Random, inputs: int) -> None:
-    refused = frozenset({"file"})
+    beyond = Beyond(table_functions=frozenset({"file"}), functions=frozenset({"file"}))
     for _ in range(inputs):
         sql = damaged(rng, rng.choice(STATEMENTS).encode()).decode("latin-1")
-        found = list(statements.tokens(sql))
+        found = list(tokens(sql))
         assert all(0 <= token.start < token.end <= len(sql) for token in found)
         assert all(before.end <= after.start for before, after in itertools.pairwise(found))
         try:
             statement = statements.parse(sql)
-            statements.check_reader(sql, refused)
+            reading.check_reader(sql, beyond)
         except ServerError:
             continue
         if statement.insert is not None:

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from analytics.embedded import blocks, frames, packets, statements, types, wire
+from analytics.embedded import blocks, frames, packets, reading, statements, types, wire
 from analytics.embedded.errors import (
     CHECKSUM_DOESNT_MATCH,
     MEMORY_LIMIT_EXCEEDED,
@@ -18,10 +18,14 @@ from analytics.embedded.errors import (
     ServerError,
     from_engine,
 )
+from analytics.embedded.reading import Beyond
 from analytics.embedded.statements import Kind
 from tests.support import hostile_clickhouse as hostile
 
-REFUSED = frozenset({"file", "url", "sqlite", "python"})
+BEYOND = Beyond(
+    table_functions=frozenset({"file", "url", "sqlite", "python"}), functions=frozenset({"file", "aigenerate"})
+)
+BUDGET = wire.Budget(1 << 30)
 
 
 def test_blocks_of_any_type_are_measured_to_their_last_byte() -> None:
@@ -87,14 +91,14 @@ def test_all_connections_together_hold_no_more_than_the_budget() -> None:
 
 def test_a_changed_frame_and_another_codec_are_told() -> None:
     [frame] = frames.write_frames(b"hello" * 100)
-    assert frames.read_frame(hostile.reader_over(frame, chunk=7)) == b"hello" * 100
+    assert frames.read_frame(hostile.reader_over(frame, chunk=7), BUDGET) == b"hello" * 100
     with pytest.raises(ServerError) as caught:
-        frames.read_frame(hostile.reader_over(frame[:-1] + b"\0", chunk=4096))
+        frames.read_frame(hostile.reader_over(frame[:-1] + b"\0", chunk=4096), BUDGET)
     assert caught.value.code == CHECKSUM_DOESNT_MATCH
     other = struct.pack("<BII", frames.ZSTD, 10, 1) + b"x"
     sealed = frames.checksum(other) + other
     with pytest.raises(ServerError, match="use LZ4") as caught:
-        frames.read_frame(hostile.reader_over(sealed, chunk=4096))
+        frames.read_frame(hostile.reader_over(sealed, chunk=4096), BUDGET)
     assert caught.value.code == UNKNOWN_CODEC
 
 
@@ -174,6 +178,11 @@ def test_the_parts_of_an_insert(sql: str, target: str, columns: str, into: str, 
         "SELECT 1 INTO OUTFILE 'x'",
         "INSERT INTO t FROM INFILE '/etc/passwd' FORMAT CSV",
         "WATCH v",
+        "SET ROLE x",
+        "EXECUTE AS x SELECT 1",
+        "SYSTEM SHUTDOWN",
+        "system /* c */ kill",
+        "INSERT INTO t (SELECT 1) INTO OUTFILE 'x'",
     ],
 )
 def test_what_the_server_does_not_do_is_refused(sql: str) -> None:
@@ -188,9 +197,19 @@ def test_what_the_server_does_not_do_is_refused(sql: str) -> None:
         "INSERT INTO t VALUES (1)",
         "SET max_threads = 1",
         "KILL QUERY WHERE 1",
+        "file('/etc/passwd')",
         "SELECT file('/etc/passwd')",
         "SELECT `file` /* c */ ('x')",
         'SELECT "FILE"(1)',
+        r"SELECT `fi\x6ce`('x')",
+        "SELECT * APPLY file FROM (SELECT 'x')",
+        "SELECT arrayMap(File, ['x'])",
+        "SELECT arrayMap({f:Identifier}, ['x'])",
+        "SELECT 1 // '\n, file('x') // '",
+        "SELECT 1 /* /* */ ' */ , file('x') --'",
+        "SELECT 1$a$ ' $a$, file('x') --'",
+        "SELECT 1e--file('x')",
+        "SELECT aiGenerate('x')",
         "SELECT * FROM Sqlite('a', 'b')",
         "SELECT file\u00a0('x')",
         "SELECT \u2018'\u2018, file('x'), \u2018'\u2018",
@@ -199,14 +218,49 @@ def test_what_the_server_does_not_do_is_refused(sql: str) -> None:
 )
 def test_a_reader_reads_tables_only(sql: str) -> None:
     with pytest.raises(Denied):
-        statements.check_reader(sql.encode().decode("latin-1"), REFUSED)
+        reading.check_reader(sql.encode().decode("latin-1"), BEYOND)
 
 
 @pytest.mark.parametrize(
-    "sql", ["SELECT 'file(1)' -- file(\n", "SELECT file FROM t", "(SELECT 1)", "EXPLAIN SELECT 1", "USE x", ""]
+    "sql",
+    [
+        "SELECT 'file(1)' -- file(\n",
+        "SELECT t.file, t.`file` FROM t",
+        "SELECT $a$ file( $a$",
+        "(SELECT 1);",
+        "EXPLAIN SELECT 1",
+        "USE x",
+        "",
+    ],
 )
 def test_a_reader_may_read(sql: str) -> None:
-    statements.check_reader(sql, REFUSED)
+    reading.check_reader(sql, BEYOND)
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT 1; SELECT 2", "SELECT 1;;x", "INSERT INTO t SELECT 1; DROP TABLE t", "USE a;b"]
+)
+def test_two_statements_are_none(sql: str) -> None:
+    with pytest.raises(ServerError, match="Multi-statements are not allowed"):
+        statements.parse(sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "data"),
+    [
+        ("INSERT INTO t FORMAT CSV\n1", b"1"),
+        ("INSERT INTO t FORMAT CSV  \r\n1", b"1"),
+        ("INSERT INTO t FORMAT CSV 1", b"1"),
+        ("INSERT INTO t FORMAT RowBinary\n\n", b"\n"),
+        ("INSERT INTO t FORMAT CSV;", b""),
+        ("INSERT INTO t VALUES ('a  '), ('", b" ('a  '), ('"),
+        ("INSERT INTO t VALUES ;", b""),
+    ],
+)
+def test_where_the_data_of_an_insert_begin(sql: str, data: bytes) -> None:
+    insert = statements.parse(sql).insert
+    assert insert is not None
+    assert statements.inline_data(sql, insert) == data
 
 
 def test_the_engines_errors_keep_their_code() -> None:
