@@ -26,12 +26,17 @@ _OF_THE_STATEMENT |= frozenset({184, 215, 241, 307, 349, 386, 396, 452, 456, 497
 UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_EXISTS = 60, 81, 57
 
 
-def connect(settings: ClickHouseSettings, *, database: str | None = None, reader: bool = False, **given: Any) -> Client:
+def connect(
+    settings: ClickHouseSettings,
+    *,
+    database: str | None = None,
+    reader: bool = False,
+    answer_seconds: int = ANSWER_SECONDS,
+    **given: Any,
+) -> Client:
     """A client that connects at its first statement; `given` are ClickHouse's own settings for every statement. `reader`:
     as the user who may only read. DBError where ClickHouse is switched off."""
-    if not settings.enabled:
-        text = "no ClickHouse runs here: clickhouse.enabled is false. `wharf down` and then `wharf up --analytics` start it"
-        raise DBError("db.clickhouse_unavailable", text, retryable=False)
+    require_enabled(settings)
     user, password = (settings.reader_user, settings.reader_password) if reader else (settings.user, settings.password)
     return Client(
         settings.host,
@@ -40,11 +45,17 @@ def connect(settings: ClickHouseSettings, *, database: str | None = None, reader
         password=password.get_secret_value(),
         database=settings.database if database is None else database,
         connect_timeout=CONNECT_SECONDS,
-        send_receive_timeout=ANSWER_SECONDS,
+        send_receive_timeout=answer_seconds,
         sync_request_timeout=CONNECT_SECONDS,
         client_name="wharf",
         settings=given,
     )
+
+
+def require_enabled(settings: ClickHouseSettings) -> None:
+    if not settings.enabled:
+        text = "no ClickHouse runs here: clickhouse.enabled is false. `wharf down` and then `wharf up --analytics` start it"
+        raise DBError("db.clickhouse_unavailable", text, retryable=False)
 
 
 @contextmanager

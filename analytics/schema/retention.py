@@ -12,14 +12,22 @@ from analytics.schema.engines import Engines
 from core.settings import ClickHouseSettings
 
 _RAW = {"events": "received_at"}
-_TYPED = {"messages": "month", "contact_events": "ts", "sessions": "ts"}
-_ROLLUPS = {"volume_hour": "hour", "latency_hour": "hour", "contacts_day": "day", "problems_hour": "hour"}
+# The column of each typed table and rollup that tells the time a row stands for.
+ROW_TIMES = {
+    "messages": "month",
+    "contact_events": "ts",
+    "sessions": "ts",
+    "volume_hour": "hour",
+    "latency_hour": "hour",
+    "contacts_day": "day",
+    "problems_hour": "hour",
+}
 
 
 def wanted(settings: ClickHouseSettings) -> dict[str, str]:
     """TTL expression by table, empty = for ever."""
     out = {}
-    for tables, days in ((_RAW, settings.retention_days), (_TYPED | _ROLLUPS, settings.rollup_retention_days)):
+    for tables, days in ((_RAW, settings.retention_days), (ROW_TIMES, settings.rollup_retention_days)):
         for table, column in tables.items():
             out[table] = f"toDateTime({column}) + toIntervalDay({days})" if days else ""
     return out

@@ -78,7 +78,7 @@ class Cluster:
         self._clients = KafkaClients(settings.kafka, "wharf-cli")
         self._stop = threading.Event()
         self._began = time.monotonic()
-        self._codec = open_codec(settings, stop=self._stop, on_state=self._registry_says)
+        self.codec = open_codec(settings, stop=self._stop, on_state=self._registry_says)
 
     def _registry_says(self, trouble: str | None) -> None:
         if trouble is not None and time.monotonic() - self._began > PATIENCE_S:
@@ -86,7 +86,7 @@ class Cluster:
 
     def produce(self, topic: str, key: str, record: dict[str, Any]) -> None:
         """One record, acknowledged by Kafka."""
-        value = self._codec.encode(topic, record)
+        value = self.codec.encode(topic, record)
         failed: list[KafkaError] = []
 
         def delivered(error: KafkaError | None, _: Message) -> None:
@@ -126,8 +126,8 @@ class Cluster:
             return Seen(record, {})
         try:
             if record.topic == COMMANDS:
-                return Seen(record, self._codec.decode_command(record.value))
-            return Seen(record, self._codec.decode(record.topic, record.value))
+                return Seen(record, self.codec.decode_command(record.value))
+            return Seen(record, self.codec.decode(record.topic, record.value))
         except PoisonError as fault:
             return Seen(record, {}, fault)
 

@@ -74,8 +74,8 @@ def known_topic(name: str) -> str:
     return name
 
 
-def parse_start(text: str, now: int) -> Start:
-    """Where `--from` points."""
+def parse_start(text: str, now: int, option: str = "--from") -> Start:
+    """Where `--from` (or another option) points."""
     if text in ("beginning", "end"):
         return Beginning() if text == "beginning" else End()
     if text.isascii() and text.isdigit():
@@ -86,7 +86,7 @@ def parse_start(text: str, now: int) -> Start:
         moment = datetime.fromisoformat(text)
     except ValueError as cause:
         reason = "beginning, end, an offset, a time like 2026-03-01T09:00 or a span like 15m is expected"
-        raise APIError("api.validation", f"--from {text}: {reason}", field="--from") from cause
+        raise APIError("api.validation", f"{option} {text}: {reason}", field=option) from cause
     # A time without zone is meant as the clock on the wall says.
     return Time(int(moment.astimezone(UTC).timestamp() * 1000))
 
