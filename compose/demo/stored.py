@@ -4,6 +4,7 @@ sink's own code, topic by topic, partition by partition and hour by hour.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ TOPICS = (
 )
 SETTLE_SECONDS = 60.0
 LOOK_SECONDS = 1.0
+LOOKS = 3
 SHOWN = "funnel"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What an hour's sum has more than it has events.
@@ -86,14 +88,18 @@ class Comparison:
 
 
 def settle(settings: Settings, seconds: float = SETTLE_SECONDS) -> Comparison:
-    """Look until nothing differs, or the time is up: the sink inserts some seconds after the log."""
+    """Look until nothing differs, or the time is up: the sink inserts some seconds after the log.
+
+    At least so often as LOOKS: of a long log one look may take as long as all of the time.
+    """
     deadline = time.monotonic() + seconds
     dump = Dump(settings)
-    while True:
+    for number in itertools.count(1):
         found = look(dump, settings.clickhouse)
-        if found.clean or time.monotonic() > deadline:
-            return found
+        if found.clean or (number >= LOOKS and time.monotonic() > deadline):
+            break
         time.sleep(LOOK_SECONDS)
+    return found
 
 
 def look(dump: Dump, settings: ClickHouseSettings) -> Comparison:
