@@ -55,7 +55,7 @@ def row(record: Record, origin: InRecord) -> Row:
         "campaign": metadata.get("campaign", ""),
         "command_id": record.get("command_id") or "",
         "size_bytes": _within(len(origin.value or b""), _UINT32),
-        "payload": _payload(record),
+        "payload": payload(record),
         "_topic": origin.topic,
         "_partition": origin.partition,
         "_offset": origin.offset,
@@ -187,7 +187,8 @@ def _enveloped(record: Record, family: str) -> dict[str, Any]:
     }
 
 
-def _payload(record: Record) -> str:
+def payload(record: Record) -> str:
+    """The whole record as JSON, without bytes."""
     return orjson.dumps(record, default=_left_out).decode()
 
 

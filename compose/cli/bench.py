@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from compose.bench import inbound, outbound, sessions, storm
+from compose.bench import inbound, outbound, queries, sessions, sink, storm
 from compose.bench.report import Report, shown
 from compose.bench.watch import BenchError, Tell
 from compose.cli.output import Json, print_json, print_table, stderr, stdout
@@ -21,6 +21,11 @@ Sessions = Annotated[
 ]
 Repeat = Annotated[int, typer.Option("--repeat", min=1, help="Repetitions of each measurement; medians are told.")]
 
+Analytics = Annotated[
+    bool,
+    typer.Option("--analytics", help="With ClickHouse and the sink, which take processor time from what is measured."),
+]
+
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
@@ -30,6 +35,8 @@ def register(app: typer.Typer) -> None:
     group.command("outbound")(bench_outbound)
     group.command("sessions")(bench_sessions)
     group.command("storm")(bench_storm)
+    group.command("sink")(bench_sink)
+    group.command("queries")(bench_queries)
     app.add_typer(group, name="bench")
 
 
@@ -43,10 +50,11 @@ def bench_inbound(
         int, typer.Option("--backlog", min=2, help="Messages that wait for one stopped session.")
     ] = 3000,
     repeat: Repeat = 3,
+    analytics: Analytics = False,
     json: Json = False,
 ) -> None:
     """Messages in: CPU for each, time to the log at half load, one session's backlog."""
-    options = inbound.Options(count, messages, repeat, seconds, backlog)
+    options = inbound.Options(count, messages, repeat, seconds, backlog, analytics)
     _run(lambda tell: inbound.run(options, tell), json=json)
 
 
@@ -54,10 +62,11 @@ def bench_outbound(
     count: Sessions = 100,
     messages: Annotated[int, typer.Option("--messages", min=1, help="From each session, in each repetition.")] = 50,
     repeat: Repeat = 3,
+    analytics: Analytics = False,
     json: Json = False,
 ) -> None:
     """Commands out: CPU for each until its receipt is in the log."""
-    options = outbound.Options(count, messages, repeat)
+    options = outbound.Options(count, messages, repeat, analytics)
     _run(lambda tell: outbound.run(options, tell), json=json)
 
 
@@ -69,10 +78,11 @@ def bench_sessions(
         float, typer.Option("--idle", min=0.1, help="Seconds before memory of idle sessions is read.")
     ] = 15.0,
     repeat: Repeat = 3,
+    analytics: Analytics = False,
     json: Json = False,
 ) -> None:
     """Sessions: memory of idle ones, all of them from cold to online, growth of memory under traffic."""
-    options = sessions.Options(count, repeat, idle, minutes, rate)
+    options = sessions.Options(count, repeat, idle, minutes, rate, analytics=analytics)
     _run(lambda tell: sessions.run(options, tell), json=json)
 
 
@@ -82,11 +92,30 @@ def bench_storm(
     rate: Annotated[float, typer.Option("--rate", min=0.1, help="Messages a second to those together.")] = 100.0,
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="Of messages, in each repetition.")] = 20.0,
     repeat: Repeat = 3,
+    analytics: Analytics = False,
     json: Json = False,
 ) -> None:
     """Reconnect storm: the other sessions are cut off at once; latency of those that stay, time until all are back."""
-    options = storm.Options(count, live, rate, seconds, repeat)
+    options = storm.Options(count, live, rate, seconds, repeat, analytics)
     _run(lambda tell: storm.run(options, tell), json=json)
+
+
+def bench_sink(
+    events: Annotated[int, typer.Option("--events", min=2000, help="So many records of all event topics.")] = 200_000,
+    repeat: Repeat = 3,
+    json: Json = False,
+) -> None:
+    """A log full of events into ClickHouse: rows a second against a bare loop, what a row costs, several sinks."""
+    _run(lambda tell: sink.run(sink.Options(events, repeat), tell), json=json)
+
+
+def bench_queries(
+    events: Annotated[int, typer.Option("--events", min=1000, help="So many events over two months.")] = 5_000_000,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="So often each query is asked; medians are told.")] = 5,
+    json: Json = False,
+) -> None:
+    """Every named query on millions of events: how long people wait for the answer."""
+    _run(lambda tell: queries.run(queries.Options(events, repeat), tell), json=json)
 
 
 def _run(measure: Callable[[Tell], Report], *, json: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from analytics.queries.named import queries
 from core.settings import PREFIX
 
 pytestmark = pytest.mark.timeout(300)
@@ -72,3 +73,17 @@ def test_storm(tmp_path: Path) -> None:
     assert names(body) == ["back_s"]
     assert body["figures"]["cut_off"] == 4
     assert body["figures"]["live_p99_ms"] > 0
+
+
+def test_sink(tmp_path: Path) -> None:
+    body = bench(tmp_path, "sink", "--events=3000", "--repeat=1")
+    assert names(body) == ["sink_to_loop_percent"]
+    assert body["figures"]["events"] == 3000
+    assert body["figures"]["rows_per_s_of_4_sinks"] > 0
+
+
+def test_queries(tmp_path: Path) -> None:
+    body = bench(tmp_path, "queries", "--events=5000", "--repeat=1")
+    assert len(names(body)) == len(queries())
+    assert body["figures"]["events"] >= 5000
+    assert body["figures"]["bare_scan_ms"] > 0

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from compose.bench import inbound, outbound, sessions
+from compose.bench import inbound, outbound, queries, sessions, sink
 from compose.bench.bare import Bare
+from compose.bench.loops import PARTS, Loop, Parts
 from compose.bench.report import Report, Target, rounded, shown
 from compose.bench.rig import CONNECTOR, HOST, LIMITER, SIMULATOR
-from compose.bench.stage import BENCH, KAFKA, Usage
+from compose.bench.stage import BENCH, CLICKHOUSE, KAFKA, Usage
 from compose.bench.watch import BenchError, Tell
 from compose.cli.app import build
 
@@ -99,6 +101,47 @@ def test_growth_is_a_target_only_of_long_runs(growth_mb_per_s: float, met: bool)
     assert long.targets[-1].name == "growth_mb_per_hour"
     assert long.targets[-1].met is met
     assert short.figures["growth_mb_per_hour_connector"] == pytest.approx(growth_mb_per_s * 3600, abs=1e-6)
+
+
+def drain(rows: int, seconds: float, *names: str) -> sink.Drain:
+    cpu = dict.fromkeys(names, seconds / 2) | {CLICKHOUSE: seconds, KAFKA: seconds / 10}
+    return sink.Drain(seconds + 2, rows, Usage(seconds, cpu), names, 200.0)
+
+
+def test_the_sink_is_compared_with_the_loop_of_the_same_repetition() -> None:
+    rounds = [
+        sink.Round(drain(1000, 1.0, "sink-1"), 5, Loop(1000, 0.5, 0.1), Loop(1000, 0.25, 0.1)),
+        sink.Round(drain(1000, 2.0, "sink-1"), 5, Loop(1000, 2.0, 0.1), Loop(1000, 1.0, 0.1)),
+        sink.Round(drain(1000, 1.0, "sink-1"), 5, Loop(1000, 0.9, 0.1), Loop(1000, 0.5, 0.1)),
+    ]
+    spent = Parts(1000, dict.fromkeys(PARTS, 0.01))
+    shared = {2: drain(4000, 1.0, "sink-1", "sink-2")}
+    report = sink.report(MACHINE, sink.Options(1000), Counter({"results": 400}), rounds, spent, shared)
+    figures = report.as_dict()["figures"]
+    assert figures["sink_to_loop_percent_runs"] == [50.0, 100.0, 90.0]
+    assert (figures["sink_rows_per_s"], figures["sink_cpu_ms_per_row"]) == (1000.0, 0.5)
+    # A second of ClickHouse and half a one of the sink for a thousand rows.
+    assert figures["rows_per_s_per_core"] == 666.7
+    assert figures["us_per_row_lookup"] == 10.0
+    assert (figures["events_results"], figures["events_message"]) == (400, 0)
+    assert (figures["rows_per_s_of_2_sinks"], figures["rows_per_s_per_core_of_2_sinks"]) == (4000.0, 2000.0)
+    assert report.as_dict()["targets"] == [{"name": "sink_to_loop_percent", "goal": 80.0, "value": 90.0, "met": True}]
+
+
+def test_a_query_is_as_slow_as_its_slowest_case() -> None:
+    timings = [
+        queries.Timing("audit", "default", 9, (1100.0, 1300.0, 1200.0), 2000.0),
+        queries.Timing("volume", "default", 3, (10.0, 500.0, 12.0), 20.0),
+        queries.Timing("volume", "whole", 30, (100.0, 90.0, 110.0), 180.0),
+    ]
+    body = queries.report(MACHINE, {"events": 5}, 50.0, timings).as_dict()
+    figures = body["figures"]
+    assert (figures["volume_ms"], figures["volume_slowest_case"], figures["volume_max_ms"]) == (100.0, "whole", 500.0)
+    assert (figures["volume_ms_default"], figures["volume_to_scan_ratio"]) == (12.0, 2.0)
+    assert body["targets"] == [
+        {"name": "audit_ms", "goal": 1000.0, "value": 1200.0, "met": False},
+        {"name": "volume_ms", "goal": 1000.0, "value": 100.0, "met": True},
+    ]
 
 
 def test_a_target_is_met_at_its_goal_in_both_directions() -> None:
