@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition
 
 from core.kafka.clients import KafkaClients
 from core.kafka.marks import Mark, decode_mark
+from core.kafka.members import static_members
 from core.kafka.table import watermarks
 from core.settings import KafkaSettings
 
@@ -54,9 +55,7 @@ def read_group(settings: KafkaSettings) -> Group:
         committed = {entry.partition: _committed(entry, _end(reader, entry)) for entry in found}
     finally:
         reader.close()
-    admin = clients.admin()  # held until the answer is there
-    described = admin.describe_consumer_groups([group])[group].result(CALL_SECONDS)
-    return Group(committed, frozenset(member.group_instance_id or "" for member in described.members) - {""})
+    return Group(committed, frozenset(static_members(clients, group, CALL_SECONDS)))
 
 
 def _end(reader: Any, entry: TopicPartition) -> int:

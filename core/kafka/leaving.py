@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from core.clock import Clock
 from core.errors import DBError
@@ -19,6 +19,7 @@ from core.faults import Faults
 from core.kafka.clients import KafkaClients
 from core.kafka.holdings import Holdings, Source
 from core.kafka.marks import Mark, decode_mark
+from core.kafka.members import static_members
 from core.kafka.membership import Membership
 from core.kafka.transaction import Aborted, Away, Left, Transactions
 from core.settings import KafkaSettings
@@ -66,7 +67,7 @@ def leave(processing: Processing, settings: KafkaSettings, slot: str, *, clock: 
         return end - clock.monotonic()
 
     try:
-        members = _members(clients, group)
+        members = static_members(clients, group, _CALL_S)
         if members and slot not in members:
             log.info("leave_not_needed", slot=slot, members=sorted(members))
             return False
@@ -85,19 +86,6 @@ def leave(processing: Processing, settings: KafkaSettings, slot: str, *, clock: 
         raise DBError("db.kafka_unavailable", f"the slot {slot} could not leave: {cause}") from cause
     log.info("left_for_good", slot=slot, released=sorted(released))
     return True
-
-
-def _members(clients: KafkaClients, group: str) -> set[str]:
-    """The slots in the group, as it sees them."""
-    # Kept in a name: a client that is collected drops what it was asked.
-    admin = clients.admin()
-    try:
-        described = admin.describe_consumer_groups([group], request_timeout=_CALL_S)[group].result()
-    except KafkaException as cause:
-        if cause.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return set()
-        raise
-    return {str(member.group_instance_id) for member in described.members}
 
 
 def _release(

@@ -22,6 +22,7 @@ from core.kafka.clients import KafkaClients
 from core.kafka.fetch import in_record
 from core.kafka.holdings import Source
 from core.kafka.marks import OWNER_KEY, POSITION_KEY, decode_mark, decode_position, is_own_key
+from core.kafka.members import static_members
 from core.kafka.processor import Processor
 from core.kafka.standby import Standby
 from core.kafka.table import read_to_end, watermarks
@@ -145,15 +146,8 @@ class TakeOver:
         found = self._committed_by_now([TopicPartition(topic, partition) for partition in self.partitions])
         marks = [mark for entry in found if (mark := decode_mark(entry.metadata)) is not None]
         claims = [mark for mark in marks if mark.kind == "claim" and mark.slot != self._group.slot]
-        members = self._members() if claims else {}
+        members = static_members(self._clients, self._group.group, _CALL_S) if claims else {}
         return {mark.slot for mark in claims if not mark.member or members.get(mark.slot, mark.member) == mark.member}
-
-    def _members(self) -> dict[str, str]:
-        """Slot → member id of those that are in the group now."""
-        admin = self._clients.admin()  # held until the answer is there
-        asked = admin.describe_consumer_groups([self._group.group], request_timeout=_CALL_S)
-        found = asked[self._group.group].result(_CALL_S).members
-        return {member.group_instance_id: member.member_id for member in found if member.group_instance_id}
 
     def _fence(self, slots: set[str]) -> Generator[None, None, None]:
         for slot in sorted(slots):
