@@ -22,10 +22,12 @@ from confluent_kafka import KafkaException
 
 from compose.chaos.proxies import Cable, Cut
 from compose.chaos.schedule import Step
+from compose.chaos.tail import Tail
 from compose.chaos.workload import Flight, Workload
 from compose.chaos.world import Site, World
 from compose.stack.leash import descendants
 from core.faults import ConnectorPoint, SinkPoint
+from core.ids import partition_for
 from core.kafka.clients import KafkaClients
 
 BURST = 6
@@ -35,6 +37,7 @@ CRASH_S = 20.0
 STORM_PERIOD_S = 2.0
 EMPTY_GROUP_S = 30.0
 SINK = "sink"
+EXTRA = "connector-extra"
 # A round begins when its first record is so old (sink.batch_ms).
 SINK_ROUND_S = 2.2
 # As a power of ten, in seconds: 5.5 hours.
@@ -62,9 +65,10 @@ class Done:
 
 
 class Faults:
-    def __init__(self, world: World, load: Workload) -> None:
+    def __init__(self, world: World, load: Workload, tail: Tail) -> None:
         self._world = world
         self._load = load
+        self._tail = tail
         self._instances = list(world.people.phones)
 
     def do(self, step: Step) -> Done:
@@ -214,8 +218,15 @@ class Faults:
 
     def pause_point(self, step: Step) -> Done:
         """Killed, and started so that it stands still at a chosen place of its work; then it goes on."""
+        points = [point for point in get_args(ConnectorPoint) if point != "after_release"]
+        return self._pause_at(step, step.luck.choice(points))
+
+    def stale_commit(self, step: Step) -> Done:
+        """It stands still between its offsets and its commit until another one owns its partitions; then it commits."""
+        return self._pause_at(step, "before_commit")
+
+    def _pause_at(self, step: Step, point: ConnectorPoint) -> Done:
         site = self._connector(step)
-        point = step.luck.choice([point for point in get_args(ConnectorPoint) if point != "after_release"])
         faults = {"crash": {"point": point, "nth": _nth(step.luck, point), "signal": "STOP"}}
         killed = self._world.pid(site.name)
         done = self._kill_into(site.name, faults, step)
@@ -274,19 +285,48 @@ class Faults:
         flight, at = self._aim((), step), time.time()
         end, joined = time.monotonic() + step.lasts_s, 0
         while time.monotonic() < end:
-            extra = self._world.start_extra("connector-extra")
+            extra = self._world.start_extra(EXTRA)
             try:
                 extra.wait(STORM_PERIOD_S)
             finally:
                 extra.stop(RESTART_S)
             joined += 1
-            # A static member keeps its place until it says that it will not come back.
-            leaving = self._world.start_extra("connector-extra", "--leave")
-            try:
-                leaving.wait(STORM_PERIOD_S * 5)
-            finally:
-                leaving.stop(RESTART_S)
-        return Done(("connector-extra",), at, flight, detail={"joined": joined})
+            self._forget_extra()
+        return Done((EXTRA,), at, flight, detail={"joined": joined})
+
+    def lose_machine(self, step: Step) -> Done:
+        """A connector more joins, gets its share, and dies with its host; nobody starts it again."""
+        extra = self._world.start_extra(EXTRA)
+        try:
+            self._world.wait_until(lambda: self._share_of(EXTRA), RESTART_S)
+            flight = self._aim(self._share_of(EXTRA), step)
+            share, at = self._share_of(EXTRA), time.time()
+        finally:
+            extra.kill()
+        back = self._world.wait_until(lambda: all(self._tail.online_after(one, at) for one in share), RESTART_S)
+        self._forget_extra()
+        detail = {"instances": len(share), "back": bool(back)}
+        return Done((EXTRA,), at, flight, tuple(share), *_counted(1, flight.total), detail=detail)
+
+    def _share_of(self, slot: str) -> list[str]:
+        """Instances that have come online with that slot, by the claims in the log."""
+        claims = {each.claim.partition: each for each in self._tail.owned()}
+        count = self._world.settings.kafka.partitions
+        return [
+            one
+            for one in self._instances
+            if (mark := claims.get(partition_for(one, count))) is not None
+            and (mark.claim.kind, mark.claim.slot) == ("claim", slot)
+            and self._tail.online_after(one, mark.at) is not None
+        ]
+
+    def _forget_extra(self) -> None:
+        """A static member keeps its place until it says that it will not come back."""
+        leaving = self._world.start_extra(EXTRA, "--leave")
+        try:
+            leaving.wait(STORM_PERIOD_S * 5)
+        finally:
+            leaving.stop(RESTART_S)
 
     def lose_offsets(self, step: Step) -> Done:
         """The group's offsets are deleted while no connector can say anything."""

@@ -24,11 +24,13 @@ MIX: dict[str, int] = {
     "crash_point": 14,
     "sink_point": 5,
     "pause_point": 5,
+    "stale_commit": 2,
     "clock_jump": 4,
     "pause_connector": 5,
     "cut_kafka": 5,
     "cut_whatsapp": 6,
     "storm": 3,
+    "lose_machine": 2,
     "deliveries": 10,
     "acks": 6,
     "kick": 6,
@@ -50,6 +52,8 @@ EXPERIMENTS: dict[str, Mapping[str, int]] = {
 LASTS: dict[str, tuple[float, float, float]] = {
     "pause_connector": (1.0, 20.0, 60.0),
     "pause_point": (1.0, 12.0, 20.0),
+    # Longer than a connector's session time-out, shorter than its transaction's.
+    "stale_commit": (7.0, 9.5, 9.5),
     "cut_kafka": (1.0, 12.0, 30.0),
     "cut_whatsapp": (0.5, 8.0, 30.0),
     "storm": (5.0, 10.0, 30.0),
