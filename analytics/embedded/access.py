@@ -111,8 +111,6 @@ class Accounts:
             "max_execution_time": settings.reader_max_seconds,
             "max_memory_usage": settings.reader_max_memory_bytes,
             "max_result_rows": settings.reader_max_result_rows,
-            # Some formats are made as a whole, in memory.
-            "max_result_bytes": settings.reader_max_memory_bytes,
             "max_rows_to_read": settings.reader_max_rows_to_read,
         }
         self.reader = settings.reader_user

@@ -8,8 +8,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ CONFIG = """<clickhouse>
     <uncompressed_cache_size>0</uncompressed_cache_size>
     <background_pool_size>2</background_pool_size>
     <background_schedule_pool_size>4</background_schedule_pool_size>
+    <max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>
 </clickhouse>
 """
 
@@ -67,23 +68,31 @@ class Folder:
 def own_folder(folder: Path) -> Iterator[Folder]:
     """The data and the engine's configuration, ours alone; the working directory becomes an empty one, because the
     engine reads any config.xml that it finds there, and its time zone is the one that both protocols tell."""
-    data, work, spool = folder / "data", folder / "work", folder / "spool"
-    for path in (data, work, spool):
-        path.mkdir(parents=True, exist_ok=True)
-    config = folder / "config.xml"
-    config.write_text(CONFIG)
-    with (folder / "lock").open("w") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = _prepared(folder, held)
         except BlockingIOError as cause:
             raise DBError("db.clickhouse_unavailable", f"{folder} is in use by another server") from cause
-        os.chdir(work)
+        except OSError as cause:
+            raise DBError("db.clickhouse_unavailable", f"{folder} cannot be used: {cause.strerror}") from cause
+        os.chdir(folder / "work")
         # <timezone> of a configuration means nothing to chDB.
         os.environ["TZ"] = "UTC"
-        # Of inserts that were cut short by our end; their clients never got an answer.
-        for left in spool.iterdir():
-            left.unlink()
-        yield Folder(data, config, spool)
+        yield found
+
+
+def _prepared(folder: Path, held: ExitStack) -> Folder:
+    found = Folder(folder / "data", folder / "config.xml", folder / "spool")
+    for path in (found.data, found.spool, folder / "work"):
+        path.mkdir(parents=True, exist_ok=True)
+    lock = held.enter_context((folder / "lock").open("w"))
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Of inserts that were cut short by our end; their clients never got an answer. First, for a full disk.
+    for left in found.spool.iterdir():
+        left.unlink()
+    if not found.config.exists() or found.config.read_text() != CONFIG:
+        found.config.write_text(CONFIG)
+    return found
 
 
 def run(settings: Settings) -> int:
@@ -116,14 +125,14 @@ class Server:
         self._log = get_logger(__name__)
         try:
             self._engine = Engine(folder.data, folder.config, folder.spool)
+            self._engine.create_database(given.database)
         except ServerError as error:
-            raise DBError("db.clickhouse_unavailable", f"{folder.data} cannot be opened: {error}") from error
-        self._engine.create_database(given.database)
+            raise DBError("db.clickhouse_unavailable", f"{folder.data} cannot be opened: {error.message}") from error
         self._slots = Slots(given.max_connections)
         self._budget = Budget(given.max_incoming_bytes)
         self._watcher = Watcher()
         cache = ResultCache(metrics, time.monotonic)
-        service = Service(self._engine, Accounts(given), self._watcher, self._budget, cache, metrics)
+        service = Service(self._engine, Accounts(given), self._watcher, self._slots, self._budget, cache, metrics)
         metrics.gauge(CLICKHOUSE_CONNECTIONS).set_function(lambda: self._slots.used)
         metrics.gauge(CLICKHOUSE_INCOMING_BYTES).set_function(lambda: self._budget.used)
 
@@ -134,10 +143,25 @@ class Server:
             return http_api.HttpClient(service, peer)
 
         self._listeners = [
-            Listener("native", (host, given.port), self._slots, native_client, native.refuse),
-            Listener("http", (host, given.http_port), self._slots, http_client, http_api.refuse),
+            self._listener("native", (host, given.port), native_client, native.refuse),
+            self._listener("http", (host, given.http_port), http_client, http_api.refuse),
         ]
         self._log.info("engine_opened", version=self._engine.version, seconds=round(time.monotonic() - started, 2))
+
+    def _listener(
+        self,
+        name: str,
+        address: tuple[str, int],
+        client: Callable[[socket.socket], Handler],
+        refuse: Callable[[socket.socket], None],
+    ) -> Listener:
+        try:
+            return Listener(name, address, self._slots, client, refuse)
+        except OSError as cause:
+            self._engine.close()
+            setting = "clickhouse.port" if name == "native" else "clickhouse.http_port"
+            text = f"cannot listen on {address[0]}:{address[1]} ({setting}): {cause.strerror}"
+            raise DBError("db.clickhouse_unavailable", text) from cause
 
     def check(self) -> Check:
         used = f"{self._slots.used} of {self._slots.most} connections"

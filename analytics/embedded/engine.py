@@ -34,7 +34,7 @@ def quote_name(name: str) -> str:
 
 
 class Spooled:
-    """Bytes that come from a client, kept in a file until they are complete. Every failure to keep them is the disk's."""
+    """Bytes from a client or for it, kept in a file until they are complete. Every failure to keep them is the disk's."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,6 +51,14 @@ class Spooled:
             raise _no_space(error) from error
         self.size += len(data)
 
+    @property
+    def grown(self) -> int:
+        """Bytes of what the engine has written into it."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def close(self) -> None:
         """All is there, for the engine to read."""
         if not self.size:
@@ -66,7 +74,7 @@ class Spooled:
             # Closing writes what is left, which a full disk refuses; it closes all the same.
             with contextlib.suppress(OSError):
                 self._file.close()
-            self.path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
 
 def _no_space(error: OSError) -> ServerError:
@@ -160,6 +168,10 @@ class Session:
         finally:
             stream.close()
 
+    def write(self, sql: str, format_name: str, parameters: Mapping[str, str], path: Path) -> None:
+        """A SELECT's result into a file: the engine holds none of it in memory, whatever the format."""
+        self.run(f"{sql}\nINTO OUTFILE {quote(str(path))} FORMAT {format_name}", format_name, parameters)
+
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """The engine's failures as ServerError."""
@@ -232,7 +244,10 @@ class Engine:
 
     def create_database(self, name: str) -> None:
         with self._control_lock:
-            self._control.query(f"CREATE DATABASE IF NOT EXISTS {quote_name(name)}")
+            try:
+                self._control.query(f"CREATE DATABASE IF NOT EXISTS {quote_name(name)}")
+            except (*_FAILURES, self.failure) as error:
+                raise from_engine(error) from error
 
     def kill(self, mark: str) -> None:
         with self._control_lock:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
-from typing import Final
+from typing import BinaryIO, Final
 
 from analytics.embedded.errors import ABORTED, AUTHENTICATION_FAILED, READONLY, TOO_MANY_CONNECTIONS, ServerError
+from analytics.embedded.wire import CHUNK
 
 _TYPES: Final = {
     "tabseparated": "text/tab-separated-values; charset=UTF-8",
@@ -34,6 +36,10 @@ class Answer:
         self._begin(200, format_name, Content_Length=str(len(content)), X_ClickHouse_Summary=summary)
         self._handler.wfile.write(content)
 
+    def file(self, content: BinaryIO, size: int, format_name: str) -> None:
+        self._begin(200, format_name, Content_Length=str(size))
+        shutil.copyfileobj(content, self._handler.wfile, CHUNK)
+
     def stream(self, pieces: Iterator[bytes], format_name: str) -> None:
         first = next(pieces, b"")
         if not first:
@@ -54,7 +60,7 @@ class Answer:
             return
         code = str(error.code)
         status = _STATUS.get(error.code, 500)
-        self._begin(status, "", Content_Length=str(len(content)), X_ClickHouse_Exception_Code=code, Connection="close")
+        self._begin(status, "", Content_Length=str(len(content)), X_ClickHouse_Exception_Code=code)
         self._handler.wfile.write(content)
 
     def _begin(self, status: int, format_name: str, **headers: str) -> None:
@@ -67,6 +73,8 @@ class Answer:
         if format_name:
             handler.send_header("X-ClickHouse-Format", format_name)
         handler.send_header("Content-Type", _TYPES.get(format_name.lower(), "text/plain; charset=UTF-8"))
+        if handler.close_connection:
+            handler.send_header("Connection", "close")
         for name, value in headers.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()

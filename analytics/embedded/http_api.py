@@ -26,6 +26,7 @@ from analytics.embedded.errors import (
     QUERY_WAS_CANCELLED,
     SYNTAX_ERROR,
     TOO_MANY_CONNECTIONS,
+    TOO_MANY_ROWS_OR_BYTES,
     UNKNOWN_FORMAT,
     Denied,
     ServerError,
@@ -79,7 +80,7 @@ _STREAMED = frozenset(
 # Bytes of a request in which its statement is looked for; what follows an INSERT in them are data.
 _HEAD: Final = 1 << 16
 _MAX_PARAMETERS: Final = 5_000
-# What is made at once stands in memory for as long.
+# What is made at once stands on the disk for as long.
 _MAX_WHOLE_BYTES: Final = 1 << 30
 _LOOPBACK = ("127.0.0.1", "localhost", "::1", "")
 
@@ -136,6 +137,8 @@ class _Requests(BaseHTTPRequestHandler):
         self._client.busy = True
         answer = Answer(self)
         body: Body | None = None
+        if self._client.leaving or self._service.slots.are_scarce:
+            self.close_connection = True
         try:
             if self._client.leaving:
                 raise leaving()
@@ -183,6 +186,7 @@ class _Requests(BaseHTTPRequestHandler):
 
     def _run(self, given: dict[str, str], body: Body, answer: Answer) -> None:
         account = self._account(given)
+        self._service.admit(account)
         for name in ("compress", "decompress"):
             if given.get(name, "0") != "0":
                 raise ServerError(NOT_IMPLEMENTED, f"{name}=1 is not implemented: use Content-Encoding")
@@ -207,18 +211,12 @@ class _Requests(BaseHTTPRequestHandler):
         session = self._service.engine.session(database)
         self._client.session = session
         try:
-            wanted = account.session_settings(settings)
+            session.set(account.session_settings(settings))
             if statement.insert is not None:
-                session.set(wanted)
                 self._insert(session, statement.insert, head, body, answer)
                 return
-            format_name = self._format(statement, given)
-            if not _is_streamed(statement, format_name):
-                wanted.setdefault("max_result_bytes", str(_MAX_WHOLE_BYTES))
-            session.set(wanted)
             caching = cache.caching_of(account.name, database, settings) if account.is_reader else None
-            with self._service.watcher.watching(self._client.peer, self._on_sign):
-                self._answer(session, statement, format_name, _given_to_query(given), caching, answer)
+            self._answer(session, statement, self._format(statement, given), _given_to_query(given), caching, answer)
         finally:
             session.close()
 
@@ -259,12 +257,46 @@ class _Requests(BaseHTTPRequestHandler):
         answer: Answer,
     ) -> None:
         bare = _text(statement.bare.encode("latin-1"))
-        if not _is_streamed(statement, format_name):
-            answer.whole(session.run(bare, format_name, parameters), format_name)
+        if statement.kind is Kind.SELECT and format_name.lower() not in _STREAMED:
+            self._write(session, bare, format_name, parameters, answer)
             return
-        ask = partial(session.stream, bare, format_name, parameters)
-        with closing(self._service.cache.answer(caching, bare, format_name, parameters, ask)) as stream:
-            answer.stream(stream, format_name)
+        with self._service.watcher.watching(self._client.peer, self._on_sign):
+            if statement.kind is not Kind.SELECT:
+                answer.whole(session.run(bare, format_name, parameters), format_name)
+                return
+            ask = partial(session.stream, bare, format_name, parameters)
+            with closing(self._service.cache.answer(caching, bare, format_name, parameters, ask)) as stream:
+                answer.stream(stream, format_name)
+
+    def _write(self, session: Session, sql: str, format_name: str, parameters: dict[str, str], answer: Answer) -> None:
+        """A result that is made at once, by way of a file: what went wrong is told before its first byte."""
+        result = self._service.engine.spooled()
+        is_too_large = False
+
+        def is_over() -> bool:
+            return result.grown > _MAX_WHOLE_BYTES
+
+        def on_sign() -> None:
+            nonlocal is_too_large
+            if is_over():
+                is_too_large = True
+                session.kill()
+            else:
+                self._on_sign()
+
+        try:
+            with self._service.watcher.watching(self._client.peer, on_sign, is_over):
+                session.write(sql, format_name, parameters, result.path)
+            with result.path.open("rb") as file:
+                answer.file(file, result.grown, format_name)
+        except ServerError as error:
+            if not is_too_large or error.code != QUERY_WAS_CANCELLED:
+                raise
+            streamed = "TabSeparated, CSV, JSONEachRow, Native or RowBinary"
+            text = f"the result as {format_name} has more than {_MAX_WHOLE_BYTES} bytes: ask for {streamed}, which are streamed"
+            raise ServerError(TOO_MANY_ROWS_OR_BYTES, f"{text} (TOO_MANY_ROWS_OR_BYTES)") from error
+        finally:
+            result.drop()
 
 
 def _parameters(path: str) -> dict[str, str]:
@@ -279,10 +311,6 @@ def _parameters(path: str) -> dict[str, str]:
 
 def _given_to_query(given: dict[str, str]) -> dict[str, str]:
     return {name[6:]: value for name, value in given.items() if name.startswith("param_")}
-
-
-def _is_streamed(statement: Statement, format_name: str) -> bool:
-    return statement.kind is Kind.SELECT and format_name.lower() in _STREAMED
 
 
 def _whole_query(head: bytes, body: Body, most: int) -> bytes:

@@ -59,6 +59,11 @@ class Slots:
         with self._lock:
             self.used -= 1
 
+    @property
+    def are_scarce(self) -> bool:
+        """The last eighth is taken into use."""
+        return self.used > self.most - self.most // 8
+
 
 class Listener:
     def __init__(

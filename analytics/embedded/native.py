@@ -70,6 +70,7 @@ class NativeClient:
             raise ProtocolError("the first packet is no Hello; HTTP is spoken on the other port")
         hello = packets.read_hello(self._link.reader)
         self._account = self._service.accounts.authenticate(hello.user, hello.password)
+        self._service.admit(self._account)
         self._link.revision, self._database = hello.revision, hello.database
         self._session = self._service.engine.session(hello.database)
         self._link.expect(PACKET_SECONDS)

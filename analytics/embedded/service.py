@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from analytics.embedded.access import Accounts
+from analytics.embedded.access import Account, Accounts
 from analytics.embedded.cache import ResultCache
 from analytics.embedded.engine import Engine
-from analytics.embedded.errors import ABORTED, QUERY_WAS_CANCELLED, ServerError
+from analytics.embedded.errors import ABORTED, QUERY_WAS_CANCELLED, TOO_MANY_CONNECTIONS, ServerError
+from analytics.embedded.listener import Slots
 from analytics.embedded.watch import Watcher
 from analytics.embedded.wire import Budget
 from core.telemetry.metrics import CLICKHOUSE_ERRORS, CLICKHOUSE_SECONDS, Metrics
@@ -24,9 +25,15 @@ class Service:
     engine: Engine
     accounts: Accounts
     watcher: Watcher
+    slots: Slots
     budget: Budget
     cache: ResultCache
     metrics: Metrics
+
+    def admit(self, account: Account) -> None:
+        """Readers leave the last places to who writes: the sink must get in."""
+        if account.is_reader and self.slots.are_scarce:
+            raise ServerError(TOO_MANY_CONNECTIONS, "Too many connections to this server. (TOO_MANY_CONNECTIONS)")
 
     @contextlib.contextmanager
     def counted(self, interface: str) -> Iterator[None]:

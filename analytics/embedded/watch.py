@@ -1,4 +1,4 @@
-"""Sees that a client cancels or leaves while its query runs and nobody reads its socket."""
+"""Sees that a client cancels or leaves, or that a query has gone too far, while it runs and nobody reads its socket."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from core.telemetry.logs import get_logger
 
 # Between two looks: how late a cancel may be noticed.
 LOOK_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class _Watched:
+    peer: socket.socket
+    on_sign: Callable[[], None]
+    is_over: Callable[[], bool]
+    told: bool = False
 
 
 class Watcher:
@@ -21,7 +30,7 @@ class Watcher:
         self._lock = threading.Lock()
         # Held from finding signs until all are told.
         self._telling = threading.Lock()
-        self._watched: dict[int, tuple[socket.socket, Callable[[], None]]] = {}
+        self._watched: dict[int, _Watched] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
 
@@ -33,21 +42,20 @@ class Watcher:
         self._thread.join()
 
     @contextlib.contextmanager
-    def watching(self, peer: socket.socket, on_sign: Callable[[], None]) -> Iterator[None]:
-        """Inside the `with`, and never behind it, `on_sign` is called, at most once, in the watcher's thread when anything
-        comes or ends."""
+    def watching(
+        self, peer: socket.socket, on_sign: Callable[[], None], is_over: Callable[[], bool] = lambda: False
+    ) -> Iterator[None]:
+        """Inside the `with`, and never behind it, `on_sign` is called in the watcher's thread: once when anything comes or
+        ends, and as long as `is_over`."""
         number = peer.fileno()
         with self._lock:
-            self._watched[number] = (peer, on_sign)
+            self._watched[number] = _Watched(peer, on_sign, is_over)
         try:
             yield
         finally:
-            with self._lock:
-                was_told = self._watched.pop(number, None) is None
-            if was_told:
-                # Or it would stop whatever this connection does next.
-                with self._telling:
-                    pass
+            # Or it would stop whatever this connection does next.
+            with self._telling, self._lock:
+                self._watched.pop(number, None)
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_SECONDS):
@@ -60,10 +68,12 @@ class Watcher:
 
     def _signs(self) -> list[Callable[[], None]]:
         with self._lock:
-            numbers = [number for number, (peer, _) in self._watched.items() if peer.fileno() == number]
-            if not numbers:
-                return []
+            found = [watched for watched in self._watched.values() if watched.is_over()]
             poll = select.poll()
-            for number in numbers:
-                poll.register(number, select.POLLIN)
-            return [self._watched.pop(number)[1] for number, _ in poll.poll(0)]
+            for number, watched in self._watched.items():
+                if not watched.told and watched.peer.fileno() == number:
+                    poll.register(number, select.POLLIN)
+            for number, _ in poll.poll(0):
+                self._watched[number].told = True
+                found.append(self._watched[number])
+            return [watched.on_sign for watched in found]
