@@ -30,6 +30,8 @@ Ask by name, in SQL, or with any client of ClickHouse's native protocol:
 wharf query list
 wharf query funnel --param instance=sales-1 --param from=7d
 wharf query "SELECT kind, count() FROM events FINAL GROUP BY kind" --format csv
+wharf query volume --param from=30d --format parquet -o volume.parquet
+wharf report --instance sales-1 --from 30d -o report.html
 ```
 
 ```python
@@ -40,7 +42,22 @@ for hour, events in client.execute("SELECT hour, sum(events) FROM volume_hour GR
     print(hour, events)
 ```
 
-`wharf query` asks as `clickhouse.reader_user`, who reads only, within `clickhouse.reader_max_*` (30 s, 1 GiB, a million rows).
+```sh
+curl "http://127.0.0.1:8123/?database=wharf&default_format=CSVWithNames&param_from=2026-01-01" --data-binary \\
+  "SELECT toDate(hour) AS day, direction, sum(events) AS messages FROM volume_hour
+   WHERE kind = 'message.new' AND hour >= {from:DateTime} GROUP BY day, direction ORDER BY day, direction"
+```
+
+Over HTTP, who names no user is the reader; `--user default:` is the writer.
+
+`wharf query` and `wharf report` ask as `clickhouse.reader_user`, who reads only, within `clickhouse.reader_max_*` (30 s, 1 GiB, a
+million rows). Parquet is made by the server, over HTTP (`clickhouse.http_port`). The report is one HTML page without scripts.
+
+The answer of a named query is given again for `clickhouse.cache_seconds` (10; 0: never) after it was made; `--no-cache` makes
+it anew, and a statement of your own is always run. `wharf query` asks for that by ClickHouse's settings `use_query_cache` and
+`query_cache_ttl`. ClickHouse's own cache has no room in chDB, so the embedded server has one, for its reader, and counts
+`wharf_clickhouse_cache_hits_total`, `_misses_total` and `_hit_ratio` in its metrics. Of another server ask `SELECT event, value
+FROM system.events WHERE event LIKE 'QueryCache%'`, or its Prometheus endpoint for `ClickHouseProfileEvents_QueryCacheHits`.
 
 Rows that are copies or parts of one are merged by ClickHouse in the background: read `events`, `contact_events` and `sessions`
 with `FINAL`, sum or merge the columns of the other tables, or ask the views. Events are kept for `clickhouse.retention_days`

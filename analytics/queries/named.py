@@ -2,6 +2,9 @@
 
 A file begins with comment lines: what it answers, then `-- param NAME TYPE [= DEFAULT] : what it is`. Types are String, UInt32
 and Time; a Time is an RFC 3339 time, `now`, or a span back from now like 30d. The statement uses ClickHouse's own `{name:Type}`.
+
+Now may be a step of some seconds instead of an instant, so that a question asked twice within it is the same statement and its
+answer can be given again: a span goes back from the step's beginning, `now` is its end, and nothing new is left out.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 
@@ -21,6 +24,23 @@ _USED = re.compile(r"\{(\w+):[^{}]+\}")
 _SPAN = re.compile(r"(\d{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _EMPTY = "''"
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """From `begin` to `end`; the same where now is an instant."""
+
+    begin: datetime
+    end: datetime
+
+
+def now_within(ms: int, step_seconds: int = 0) -> Now:
+    """The step that an instant lies in; 0 = the instant itself."""
+    step_ms = 1000 * step_seconds or 1
+    begin = ms - ms % step_ms
+    end = begin + 1000 * step_seconds
+    return Now(datetime.fromtimestamp(begin / 1000, UTC), datetime.fromtimestamp(end / 1000, UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +60,30 @@ class Query:
     params: tuple[Param, ...]
     sql: str
 
-    def values(self, given: Mapping[str, str], now_ms: int) -> dict[str, str]:
-        """Every parameter as ClickHouse reads it; APIError names what is unknown, missing or malformed."""
+    def values(self, given: Mapping[str, str], now_ms: int, step_seconds: int = 0) -> dict[str, str]:
+        """Every parameter as ClickHouse reads it; APIError names what is unknown, missing, malformed or the wrong way round."""
+        now = now_within(now_ms, step_seconds)
         known = {param.name: param for param in self.params}
         if unknown := sorted(given.keys() - known.keys()):
             names = ", ".join(known) or "none"
             raise APIError(
                 "api.validation", f"{self.name} has no parameter {unknown[0]}; it has {names}", field=unknown[0]
             )
-        out = {}
+        out: dict[str, str] = {}
+        times: dict[str, datetime] = {}
         for param in self.params:
             text = given.get(param.name, param.default)
             if text is None:
                 raise APIError(
                     "api.validation", f"{self.name} needs --param {param.name}=…: {param.meaning}", field=param.name
                 )
-            out[param.name] = _value(param, text, now_ms)
+            if param.type == "Time":
+                times[param.name] = moment(param.name, text, now)
+                out[param.name] = _written(times[param.name])
+            else:
+                out[param.name] = _number(param.name, text) if param.type == "UInt32" else text
+        if times.keys() >= {"from", "to"}:
+            check_period(times["from"], times["to"])
         return out
 
 
@@ -86,27 +114,35 @@ def parse(name: str, text: str) -> Query:
     return Query(name, answers, tuple(params), sql)
 
 
-def _value(param: Param, text: str, now_ms: int) -> str:
-    if param.type == "UInt32":
-        if not text.isdecimal() or int(text) >= 2**32:
-            raise APIError("api.validation", f"{param.name}: {text!r} is no number", field=param.name)
-        return text
-    if param.type == "Time":
-        return _time(param.name, text, now_ms)
+def moment(name: str, text: str, now: Now) -> datetime:
+    """The time that a parameter means, in UTC."""
+    if text == "now":
+        return now.end
+    if span := _SPAN.fullmatch(text):
+        return max(_EPOCH, now.begin - timedelta(seconds=int(span[1]) * _SECONDS[span[2]]))
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as cause:
+        wanted = "a time like 2026-03-01T12:00:00Z, a span like 7d, or now"
+        raise APIError("api.validation", f"{name}: {text!r} is not {wanted}", field=name) from cause
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def check_period(begin: datetime, end: datetime) -> None:
+    """APIError where there is nothing between the two."""
+    if begin >= end:
+        raise APIError(
+            "api.validation",
+            f"from is {begin:%Y-%m-%dT%H:%M:%SZ}, which is not before to, {end:%Y-%m-%dT%H:%M:%SZ}",
+            field="from",
+        )
+
+
+def _number(name: str, text: str) -> str:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise APIError("api.validation", f"{name}: {text!r} is no number", field=name)
     return text
 
 
-def _time(name: str, text: str, now_ms: int) -> str:
-    span = _SPAN.fullmatch(text)
-    if text == "now":
-        when = datetime.fromtimestamp(now_ms / 1000, UTC)
-    elif span:
-        when = datetime.fromtimestamp(max(0, now_ms / 1000 - int(span[1]) * _SECONDS[span[2]]), UTC)
-    else:
-        try:
-            when = datetime.fromisoformat(text)
-        except ValueError as cause:
-            wanted = "a time like 2026-03-01T12:00:00Z, a span like 7d, or now"
-            raise APIError("api.validation", f"{name}: {text!r} is not {wanted}", field=name) from cause
-        when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+def _written(when: datetime) -> str:
     return f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03d}"

@@ -30,6 +30,7 @@ COMMANDS: tuple[str, ...] = (
     "compose.cli.schemas",
     "compose.cli.clickhouse",
     "compose.cli.query",
+    "compose.cli.report",
     "compose.cli.bench",
     "compose.cli.chaos",
 )

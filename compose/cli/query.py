@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import sys
+from contextlib import redirect_stdout
 from datetime import date, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 
+from analytics.queries import instances
 from analytics.queries import run as runner
+from analytics.queries.export import export
 from analytics.queries.named import Query, queries
 from analytics.queries.run import Answer
 from compose.cli.cluster import Data, command_settings
 from compose.cli.commands import now_ms
-from compose.cli.output import print_json, print_table
+from compose.cli.output import STANDARD_OUTPUT, print_json, print_table, written
 from core.errors import APIError
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -27,6 +32,7 @@ class Format(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    PARQUET = "parquet"
 
 
 def register(app: typer.Typer) -> None:
@@ -39,23 +45,51 @@ def query(
     what: Annotated[str, typer.Argument(metavar="list|NAME|SQL", help="`list`, the name of a query, or a statement.")],
     param: Annotated[list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE, as often as needed.")] = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="How to print.")] = Format.TABLE,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there; - is standard output.")
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Run a named query even if its answer is some seconds old.")
+    ] = False,
     data: Data = None,
 ) -> None:
     """Ask ClickHouse: read only, within limits of time, memory and rows."""
     given = _given(param or [])
+    target = _target(output, format)
     if what == "list":
-        show(Answer(("query", "parameters", "answers"), [_line(one) for one in queries().values()]), format)
+        if format is Format.PARQUET:
+            raise APIError("api.validation", "the list of queries is no Parquet; table, csv or json", field="format")
+        show(Answer(("query", "parameters", "answers"), [_line(one) for one in queries().values()]), format, target)
         return
-    sql, values = what, given
-    if _NAME.fullmatch(what):
-        named = queries().get(what)
-        if named is None:
-            raise APIError("api.not_found", f"no query is named {what}; `wharf query list` shows all")
-        sql, values = named.sql, named.values(given, now_ms())
-    show(runner.run(command_settings(data).clickhouse, sql, values), format)
+    named = queries().get(what)
+    if named is None and _NAME.fullmatch(what):
+        raise APIError("api.not_found", f"no query is named {what}; `wharf query list` shows all")
+    settings = command_settings(data).clickhouse
+    kept = 0 if no_cache or named is None or format is Format.PARQUET else settings.cache_seconds
+    sql, values = (what, given) if named is None else (named.sql, named.values(given, now_ms(), kept))
+    if format is Format.PARQUET:
+        with written(target) as file:
+            export(settings, sql, values, file)
+        return
+    answer = runner.run(settings, sql, values, cache_seconds=kept)
+    if not answer.rows and (instance := values.get("instance")):
+        instances.check(instance, instances.known(settings))
+    show(answer, format, target)
 
 
-def show(answer: Answer, format: Format) -> None:
+def show(answer: Answer, format: Format, target: Path) -> None:
+    if target == STANDARD_OUTPUT:
+        _print(answer, format)
+        return
+    with (
+        written(target) as file,
+        io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True) as text,
+        redirect_stdout(text),
+    ):
+        _print(answer, format)
+
+
+def _print(answer: Answer, format: Format) -> None:
     match format:
         case Format.TABLE:
             rows = [[_text(cell) for cell in row] for row in answer.rows]
@@ -67,6 +101,14 @@ def show(answer: Answer, format: Format) -> None:
         case Format.JSON:
             for row in answer.rows:
                 print_json({name: _plain(cell) for name, cell in zip(answer.columns, row, strict=True)})
+
+
+def _target(output: Path | None, format: Format) -> Path:
+    target = STANDARD_OUTPUT if output is None else output
+    if target == STANDARD_OUTPUT and format is Format.PARQUET and sys.stdout.isatty():
+        text = "Parquet is no text for a terminal: name a file by -o FILE, or write to a pipe"
+        raise APIError("api.validation", text, field="format")
+    return target
 
 
 def _given(params: list[str]) -> dict[str, str]:

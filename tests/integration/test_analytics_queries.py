@@ -10,36 +10,16 @@ import pytest
 
 from analytics.queries.named import queries
 from analytics.queries.run import run
-from analytics.sink.decode import decode
-from analytics.sink.ledger import Range
-from analytics.sink.store import Inserted, Store
 from core.errors import APIError
-from core.kafka.codec import Codec
-from core.kafka.processor import InRecord
-from core.kafka.registry_client import MemoryRegistry
 from core.settings import ClickHouseSettings
-from schemas.catalogue import catalogue
 from tests.support import events as make
-from tests.support.clickhouse import RunningClickHouse, migrated
+from tests.support.clickhouse import RunningClickHouse, insert_records, migrated
 
 pytestmark = pytest.mark.timeout(600)
-CODEC = Codec(MemoryRegistry(), catalogue().by_topic)
 AT = make.BASE_MS
 HOUR = make.HOUR_MS
 PERIOD = {"from": "2026-03-01", "to": "2026-03-02"}
 ANN = "49170@s.whatsapp.net"
-
-
-def inserted(settings: ClickHouseSettings, topic: str, records: list[dict[str, Any]]) -> None:
-    """As one batch of partition 0 of the topic."""
-    taken = [InRecord(topic, 0, n, AT, b"a", CODEC.encode(topic, record)) for n, record in enumerate(records)]
-    decoded = decode(taken, CODEC)
-    store = Store(settings)
-    batch = Range(topic, 0, 0, len(records) - 1)
-    store.insert(batch, decoded.rows)
-    store.insert(batch, decoded.rows)
-    store.note([Inserted(batch, len(records), len(decoded.rows), decoded.duplicates, len(decoded.poison))])
-    store.close()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +34,7 @@ def database(clickhouse: RunningClickHouse) -> ClickHouseSettings:
         make.message("a", 4, AT + HOUR, contact=ANN, message_id="O2", direction="out", metadata=may),
         make.message("b", 5, AT + HOUR, contact="1@s.whatsapp.net", message_id="O3", direction="out"),
     ]
-    inserted(settings, "events.message", messages)
+    insert_records(settings, "events.message", messages)
     statuses = [
         make.status("a", 10, AT + 20_100, "O1", "server_ack"),
         make.status("a", 11, AT + 21_000, "O1", "delivered"),
@@ -63,20 +43,20 @@ def database(clickhouse: RunningClickHouse) -> ClickHouseSettings:
         make.status("a", 13, AT + 15_000, "I1", "read", from_self=True, message_sender=ANN),
         make.status("b", 14, AT + HOUR + 5, "O3", "failed", error_code=470),
     ]
-    inserted(settings, "events.status", statuses)
+    insert_records(settings, "events.status", statuses)
     sessions = [
         make.session("a", 20, AT, "online"),
         make.session("a", 21, AT + HOUR, "gap"),
         make.session("a", 22, AT + 6 * HOUR, "offline", reason_code=428),
         make.session("a", 23, AT + 12 * HOUR, "online"),
     ]
-    inserted(settings, "events.session", sessions)
+    insert_records(settings, "events.session", sessions)
     results = [
         make.result("a", "c1", AT + 15_000, "delayed", 1, until=AT + 17_000),
         make.result("a", "c1", AT + 20_000, "sent", 2, message_id="O1", metadata=may),
         make.result("b", "c2", AT, "rejected", 1, error={"code": "api.queue_full", "message": "full"}),
     ]
-    inserted(settings, "results", results)
+    insert_records(settings, "results", results)
     return settings
 
 

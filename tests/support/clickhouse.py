@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,19 @@ from clickhouse_driver.errors import Error
 
 from analytics.client import connect
 from analytics.schema.migrate import migrate
+from analytics.sink.decode import decode
+from analytics.sink.ledger import Range
+from analytics.sink.store import Inserted, Store
 from compose.stack import ports
+from core.kafka.codec import Codec
+from core.kafka.processor import InRecord
+from core.kafka.registry_client import MemoryRegistry
 from core.settings import ClickHouseSettings
+from schemas.catalogue import catalogue
 from tests.support.waiting import wait_until
 
 READY_SECONDS = 60
+CODEC = Codec(MemoryRegistry(), catalogue().by_topic)
 ROOT = Path(__file__).parents[2]
 
 
@@ -99,3 +107,17 @@ def migrated(server: RunningClickHouse, database: str) -> ClickHouseSettings:
     settings = server.settings(database)
     migrate(settings)
     return settings
+
+
+def insert_records(
+    settings: ClickHouseSettings, topic: str, records: Sequence[dict[str, Any]], *, first: int = 0, times: int = 2
+) -> None:
+    """As one batch of partition 0 of the topic; the same batch again changes nothing."""
+    taken = [InRecord(topic, 0, first + n, 0, b"a", CODEC.encode(topic, record)) for n, record in enumerate(records)]
+    decoded = decode(taken, CODEC)
+    store = Store(settings)
+    batch = Range(topic, 0, first, first + len(records) - 1)
+    for _ in range(times):
+        store.insert(batch, decoded.rows)
+    store.note([Inserted(batch, len(records), len(decoded.rows), decoded.duplicates, len(decoded.poison))])
+    store.close()

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def free_ports(count: int) -> list[int]:
 class Embedded:
     """Our server as a process; ports and data stay the same over restarts."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], **settings: str) -> None:
         self.port, self.http_port, self.telemetry_port = free_ports(3)
         self.url = f"http://127.0.0.1:{self.http_port}"
         self._folder = folder
@@ -69,6 +69,7 @@ class Embedded:
             "WHARF_CLICKHOUSE__HTTP_PORT": str(self.http_port),
             "WHARF_TELEMETRY__PORT": str(self.telemetry_port),
             **{f"WHARF_CLICKHOUSE__{name.upper()}": value for name, value in settings.items()},
+            **env,
         }
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -111,8 +112,8 @@ class Embedded:
 
 
 @contextlib.contextmanager
-def embedded(folder: Path, **settings: str) -> Iterator[Embedded]:
-    running = Embedded(folder, **settings)
+def embedded(folder: Path, env: Mapping[str, str] | None = None, **settings: str) -> Iterator[Embedded]:
+    running = Embedded(folder, env or {}, **settings)
     running.start()
     try:
         yield running

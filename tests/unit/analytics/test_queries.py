@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from analytics.queries.instances import check
 from analytics.queries.named import Param, parse, queries
 from core.errors import APIError
 
@@ -26,11 +29,36 @@ def test_times_are_given_as_spans_or_times() -> None:
     assert values == {"instance": "", "from": "2026-02-27 00:00:00.123", "to": "2026-02-28 12:00:00.000"}
 
 
+def test_a_question_asked_twice_within_a_step_is_the_same_and_reaches_its_end() -> None:
+    named = queries()["volume"]
+    step_ms = NOW_MS - NOW_MS % 10_000
+    first = named.values({"from": "1h"}, step_ms, 10)
+    assert first == named.values({"from": "1h"}, step_ms + 9_999, 10)
+    assert first == {"instance": "", "from": "2026-02-28 23:00:00.000", "to": "2026-03-01 00:00:10.000"}
+    assert named.values({"from": "1h"}, step_ms + 10_000, 10) != first
+
+
+def test_no_named_query_asks_the_clock_or_chance() -> None:
+    """ClickHouse's query cache would refuse it."""
+    for query in queries().values():
+        called = {word.lower() for word in re.findall(r"(\w+)\s*\(", query.sql)}
+        assert not called & {"now", "now64", "today", "yesterday", "rand", "rand64", "generateuuidv4"}, query.name
+
+
+def test_an_instance_without_events_is_told_with_those_that_were_meant() -> None:
+    check("sales-1", ["sales-1"])
+    with pytest.raises(APIError, match="similar: sales-1, sales-2") as caught:
+        check("slaes-1", ["support", "sales-1", "sales-2"])
+    assert (caught.value.code, caught.value.field) == ("api.not_found", "instance")
+
+
 @pytest.mark.parametrize(
     ("name", "given", "field"),
     [
         ("volume", {"form": "7d"}, "form"),
         ("volume", {"from": "yesterday"}, "from"),
+        ("volume", {"from": "1d", "to": "2d"}, "from"),
+        ("volume", {"from": "now", "to": "now"}, "from"),
         ("message_life", {}, "message"),
         ("contact_last", {"contact": "x", "limit": "-1"}, "limit"),
         ("contact_last", {"contact": "x", "limit": "4294967296"}, "limit"),
