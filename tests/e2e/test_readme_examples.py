@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand against a running stack."""
+"""The examples of the README and of docs/analytics.md, run as they stand against a running stack."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.timeout(180)
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+ANALYTICS = (ROOT / "docs" / "analytics.md").read_text()
 EXAMPLES = ROOT / "docs" / "examples"
 
 
@@ -34,6 +35,7 @@ def environment(stack: LiveStack) -> dict[str, str]:
         "WHARF_KAFKA__BOOTSTRAP": settings.kafka.bootstrap,
         "WHARF_REGISTRY__URL": settings.registry.url,
         "WHARF_CLICKHOUSE__PORT": str(settings.clickhouse.port),
+        "WHARF_CLICKHOUSE__HTTP_PORT": str(settings.clickhouse.http_port),
         "WHARF_DATA_DIR": str(settings.data_dir),
     }
 
@@ -117,3 +119,44 @@ def test_query_by_name_and_in_sql(stack: LiveStack, paired: Paired, environment:
     table = run(environment, "wharf", "query", "funnel", "--param", "from=7d", "--format", "csv").splitlines()
     assert table[0].startswith("day,sent,acknowledged")
     assert len(table) > 1
+
+
+def here(example: str, *replaced: tuple[str, str]) -> str:
+    """An example with our ports and names in the place of those that are written."""
+    for written, ours in replaced:
+        assert written in example
+        example = example.replace(written, ours)
+    return example
+
+
+def test_report_and_parquet(stack: LiveStack, paired: Paired, environment: dict[str, str], tmp_path: Path) -> None:
+    """As the README has them; the instance has events by then."""
+    outputs = f"cd {tmp_path} && export PYTHONPATH={ROOT} && "
+    for name, starts in (("report.html", b"<!DOCTYPE html>"), ("volume.parquet", b"PAR1")):
+        [example] = re.findall(rf"^(wharf .*-o {re.escape(name)})", README, re.MULTILINE)
+        assert example in ANALYTICS
+
+        def succeeds(command: str = outputs + example.replace("sales-1", paired.ids[0])) -> bool:
+            return subprocess.run(["sh", "-c", command], env=environment, check=False, timeout=60).returncode == 0
+
+        wait_until(succeeds, 60, f"{name} is written")
+        assert (tmp_path / name).read_bytes().startswith(starts)
+
+
+def test_ask_with_curl_and_with_clickhouse_driver(
+    stack: LiveStack, paired: Paired, environment: dict[str, str]
+) -> None:
+    settings = stack.settings.clickhouse
+    stack.send(paired, paired.ids[0], stack.add_contact(), "counted", "docs-curl")
+    [curl] = re.findall(r"^(curl .*?)\n```", ANALYTICS, re.MULTILINE | re.DOTALL)
+    curl = here(curl, ("8123", str(settings.http_port)), ("database=wharf", f"database={settings.database}"))
+
+    def counted() -> bool:
+        table = run(environment, "sh", "-c", curl).splitlines()
+        assert table[0] == '"day","direction","messages"'
+        return any('"out"' in line for line in table[1:])
+
+    wait_until(counted, 60, "the message is counted")
+    [program] = re.findall(r"```python\n(from clickhouse_driver .*?)```", ANALYTICS, re.DOTALL)
+    program = here(program, ("9000", str(settings.port)), ('"wharf"', f'"{settings.database}"'))
+    assert run(environment, sys.executable, "-c", program).splitlines()

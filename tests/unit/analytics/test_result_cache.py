@@ -76,9 +76,8 @@ def test_whatever_may_change_the_answer_makes_another_question() -> None:
         (wanted, "CSV", {}),
         (wanted, "Native", {"x": "1"}),
     ):
-        assert list(asked.cache.answer(caching, "SELECT 1", format_name, parameters, lambda: (yield b"new"))) == [
-            b"new"
-        ]
+        answer = asked.cache.answer(caching, "SELECT 1", format_name, parameters, lambda: (one for one in (b"new",)))
+        assert list(answer) == [b"new"]
     assert asked.metric("wharf_clickhouse_cache_hits_total") == 0
 
 
