@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import random
-import signal
-import sys
-import threading
 from collections.abc import Sequence
-from types import FrameType
 
 from connectors.drivers.whatsmeow.driver import HostOptions, WhatsmeowDriver
 from connectors.faults import host_faults_from
@@ -18,22 +13,21 @@ from connectors.health import ConnectorHealth, Overview
 from connectors.processor import ConnectorProcessor
 from connectors.state_reader import StateReader
 from core.clock import SystemClock
-from core.errors import DBError, Fenced, SettingsError
+from core.errors import DBError
 from core.faults import clock_from, faults_from
 from core.kafka.clients import KafkaClients
 from core.kafka.holdings import marked
 from core.kafka.leaving import Processing, leave
 from core.kafka.loop import TransactionLoop
+from core.process import EXIT_STATE, Process, with_settings
 from core.security.keyring import Keyring
-from core.settings import Settings, load_settings
+from core.settings import Settings
 from core.telemetry.health import Check
 from core.telemetry.logs import configure_logging, get_logger
-from core.telemetry.metrics import BUILD_INFO, Metrics
 from schemas.codec import open_codec
 
 COMPONENT = "connector"
 _HOST_LOG = {"debug": "debug", "info": "info", "warning": "warn", "error": "error"}
-EXIT_SETTINGS, EXIT_STATE, EXIT_FENCED = 2, 3, 4
 # What the connector writes and reads: their registration is checked at the start.
 _TOPICS = (
     "commands",
@@ -55,13 +49,8 @@ def run(settings: Settings) -> int:
     """Until SIGTERM or the end of ownership; gives the exit code."""
     slot = settings.connector.slot
     telemetry = settings.telemetry
-    configure_logging(level=telemetry.log_level, log_format=telemetry.log_format, component=COMPONENT, slot=slot)
-    # One line per registry request tells nothing that its failures do not.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    log = get_logger(__name__)
-    clock, metrics, stop = clock_from(os.environ), Metrics(), threading.Event()
-    metrics.gauge(BUILD_INFO).labels(COMPONENT, slot).set(1)
-    trouble: list[str | None] = [None]
+    process = Process(COMPONENT, slot, telemetry)
+    clock, metrics = clock_from(os.environ), process.metrics
     faults, host_faults = faults_from(os.environ), host_faults_from(os.environ)
 
     keyring = Keyring.load(settings.keys_path, settings.keys.get_secret_value() if settings.keys else None)
@@ -77,7 +66,7 @@ def run(settings: Settings) -> int:
         clock,
         metrics,
     )
-    codec = open_codec(settings, stop=stop, on_state=lambda text: trouble.__setitem__(0, text))
+    codec = open_codec(settings, stop=process.stopping, on_state=process.registry_state)
     reader = StateReader(
         KafkaClients(settings.kafka, f"wharf-state-{slot}"), f"{settings.kafka.prefix}sessions", lambda: loop.wakeup()
     )
@@ -113,39 +102,20 @@ def run(settings: Settings) -> int:
     health = ConnectorHealth(COMPONENT, metrics, host=telemetry.host, port=telemetry.port)
     health.watch(overview, loop.roles)
     health.add_check("kafka", loop.health)
-    health.add_check("registry", lambda: Check(trouble[0] is None, trouble[0] or "answers"))
     health.add_check("host", lambda: Check(driver.health().healthy, driver.health().detail))
-    health.start()
-
-    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        stop.set()
-        loop.stop()
-
-    signal.signal(signal.SIGTERM, ask_to_stop)
-    signal.signal(signal.SIGINT, ask_to_stop)
     if settings.simulator.enabled:
-        log.warning("simulator_enabled", control_url=settings.simulator.control_url, simulated=True)
-    reader.start()
-    try:
-        codec.prepare(*_TOPICS)
-        loop.run()
-    except Fenced as fenced:
-        log.error("fenced", error=fenced)
-        return EXIT_FENCED
-    except SettingsError as wrong:
-        log.error("settings_wrong", error=wrong)
-        return EXIT_SETTINGS
-    except DBError as failure:
-        if stop.is_set() and failure.code == "db.registry_unavailable":
-            return 0
-        log.critical("cannot_go_on", error=failure, next_step=failure.next_step)
-        return EXIT_STATE
-    finally:
-        driver.stop()
-        reader.stop()
-        health.stop()
-    return 0
+        get_logger(__name__).warning("simulator_enabled", control_url=settings.simulator.control_url, simulated=True)
+
+    def work() -> None:
+        reader.start()
+        try:
+            codec.prepare(*_TOPICS)
+            loop.run()
+        finally:
+            driver.stop()
+            reader.stop()
+
+    return process.run(health, work, loop.stop)
 
 
 def give_up_slot(settings: Settings) -> int:
@@ -168,9 +138,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--leave", action="store_true", help="give up this slot for good instead; stop its process first"
     )
     given = parser.parse_args(arguments)
-    try:
-        settings = load_settings()
-        return give_up_slot(settings) if given.leave else run(settings)
-    except SettingsError as wrong:
-        sys.stderr.write(f"{COMPONENT}: {wrong.message}\n")
-        return EXIT_SETTINGS
+    return with_settings(COMPONENT, give_up_slot if given.leave else run)

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, TopicPartition
 
-from connectors.app import EXIT_FENCED
 from core.ids import partition_for
 from core.kafka.clients import KafkaClients
+from core.process import EXIT_FENCED
 from core.settings import PREFIX
 from tests.support.away import Traffic
 from tests.support.slots import Slots, epochs, is_gone, stale_events, stopped
