@@ -4,18 +4,13 @@ SELECT b._topic AS topic, b._partition AS partition, next_offset, records, poiso
     ifNull(e.there, 0) AS rows, toInt64(events) - toInt64(rows) AS missing
 FROM
 (
-    SELECT _topic, _partition, max(last) + 1 AS next_offset, sum(n) AS records, sum(p) AS poison, sum(d) AS duplicates,
-        sum(v) AS events
-    FROM
-    (
-        SELECT _topic, _partition, first, last, max(records) AS n, max(poison) AS p, max(duplicates) AS d,
-            max(batches.events) AS v
-        FROM batches GROUP BY _topic, _partition, first, last
-    )
+    SELECT _topic, _partition, max(n.last) + 1 AS next_offset, sum(n.records) AS records, sum(n.poison) AS poison,
+        sum(n.duplicates) AS duplicates, sum(n.events) AS events
+    FROM batches AS n FINAL
     GROUP BY _topic, _partition
 ) AS b
 LEFT JOIN
 (
-    SELECT _topic, _partition, uniqExact(event_id) AS there FROM events GROUP BY _topic, _partition
+    SELECT _topic, _partition, count() AS there FROM events FINAL GROUP BY _topic, _partition
 ) AS e ON b._topic = e._topic AND b._partition = e._partition
 ORDER BY topic, partition
