@@ -32,6 +32,8 @@ COMPONENT = "clickhouse"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # How long running queries may go on after SIGTERM.
 DRAIN_SECONDS = 2.0
+# How late a signal may be noticed.
+SIGNAL_SECONDS = 0.2
 # Small caches and few background threads: it shares a machine with everything else.
 CONFIG = """<clickhouse>
     <logger><level>none</level></logger>
@@ -111,7 +113,9 @@ def run(settings: Settings) -> int:
         telemetry.start()
         try:
             server.start()
-            stop.wait()
+            # In turns: a signal may be taken by one of the engine's threads, which wakes nobody.
+            while not stop.wait(SIGNAL_SECONDS):
+                continue
         finally:
             server.stop()
             telemetry.stop()

@@ -112,6 +112,16 @@ class Insertion:
         self._rows.drop()
 
 
+def _check_utf8(sql: str, parameters: Mapping[str, str] | None) -> None:
+    """The engine takes texts only; bytes that are none belong into blocks and bodies."""
+    for text in (sql, *(parameters or {}).values()):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            message = f"the query or a value is not UTF-8 at character {error.start} (SYNTAX_ERROR)"
+            raise ServerError(SYNTAX_ERROR, message) from error
+
+
 class Session:
     def __init__(self, engine: Engine, connection: Any) -> None:
         self._engine = engine
@@ -150,6 +160,7 @@ class Session:
 
     def run(self, sql: str, format_name: str = "Native", parameters: Mapping[str, str] | None = None) -> bytes:
         """All of a statement's result at once."""
+        _check_utf8(sql, parameters)
         with self._told():
             result = self._connection.query(sql, format_name, params=dict(parameters or {}))
             return bytes(result.bytes() or b"")
@@ -158,6 +169,7 @@ class Session:
         self, sql: str, format_name: str = "Native", parameters: Mapping[str, str] | None = None
     ) -> Generator[bytes, None, None]:
         """A SELECT's result as it comes, a block at a time. Closing the iterator stops the query."""
+        _check_utf8(sql, parameters)
         with self._told():
             stream = self._connection.send_query(sql, format_name, params=dict(parameters or {}))
         try:
@@ -177,8 +189,6 @@ class Session:
         """The engine's failures as ServerError."""
         try:
             yield
-        except UnicodeEncodeError as error:
-            raise ServerError(SYNTAX_ERROR, f"a text is not UTF-8 at character {error.start} (SYNTAX_ERROR)") from error
         except (*_FAILURES, self._engine.failure) as error:
             raise from_engine(error) from error
 
@@ -188,6 +198,7 @@ class Session:
     def insert_from(self, into: str, rows: Spooled, settings: str, format_name: str) -> tuple[int, int]:
         rows.close()
         sql = f"{into} FROM INFILE {quote(str(rows.path))} {settings} FORMAT {format_name}"
+        _check_utf8(sql, None)
         with self._told():
             result = self._connection.query(sql, "Null")
         return int(result.rows_written()), int(result.bytes_written())

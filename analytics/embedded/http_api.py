@@ -199,11 +199,11 @@ class _Requests(BaseHTTPRequestHandler):
             return
         insert = None if account.is_reader else statements.parse_head(head.decode("latin-1"))
         if insert is None or insert.data >= len(head):
-            head = _whole_query(head, body, reading.MAX_QUERY if account.is_reader else MAX_QUERY)
+            head = _whole_query(head, body, statements.MAX_SQL if account.is_reader else MAX_QUERY)
             if account.is_reader:
                 reading.check_reader(head.decode("latin-1"), self._service.engine.functions_beyond_tables)
-        statement = statements.parse(head.decode("latin-1"))
         settings = {name: value for name, value in given.items() if name not in _OWN and not name.startswith("param_")}
+        statement = statements.parse(head.decode("latin-1"), statements.max_sql(settings))
         if self.command == "GET" and not account.is_reader:
             # As ClickHouse has it: what a GET asks for changes nothing.
             settings["readonly"] = "2"

@@ -117,6 +117,9 @@ class _Inflate:
         """What becomes of it, no more than a chunk at a time, however well it was packed."""
         while piece := self._inner.decompress(packed, CHUNK):
             yield piece
+            if self._inner.eof:
+                # What is left is `behind`, and would be added to it again.
+                return
             packed = self._inner.unconsumed_tail
 
 

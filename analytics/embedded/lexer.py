@@ -16,6 +16,8 @@ _DIGITS = frozenset("0123456789")
 _SPACES = frozenset(" \t\n\r\f\v")
 # Newer ClickHouse takes typographic quotes (UTF-8, here as latin-1) for quotes.
 _TYPOGRAPHIC = ("\xe2\x80\x98", "\xe2\x80\x99", "\xe2\x80\x9c", "\xe2\x80\x9d")
+# U+2212 is a minus, too.
+_MINUS = "\xe2\x88\x92"
 # Where a number ends: digits with underscores between them, a fraction, an exponent whose sign may have no digits behind
 # it (`1e--2` is `1e-` and `-2`, no comment). Word characters that follow belong to it, a `$` does not.
 _DECIMAL = r"[0-9](?:[0-9]|_(?=[0-9]))*"
@@ -90,6 +92,8 @@ def _token(sql: str, pos: int, before: Token | None) -> Token:
         while end < len(sql) and (sql[end] in _WORD or sql[end] == "$"):
             end += 1
         return Token("word", sql[pos:end], pos, end)
+    if sql.startswith(_MINUS, pos):
+        return Token("other", "-", pos, pos + len(_MINUS))
     if sql.startswith("\\G", pos):
         return Token("other", "\\G", pos, pos + 2)
     if sql[pos : pos + 3] in _TYPOGRAPHIC:

@@ -11,7 +11,6 @@ from analytics.embedded.engine import Session
 from analytics.embedded.errors import (
     NOT_IMPLEMENTED,
     QUERY_WAS_CANCELLED,
-    SYNTAX_ERROR,
     TOO_MANY_CONNECTIONS,
     ProtocolError,
     ServerError,
@@ -21,7 +20,7 @@ from analytics.embedded.native_query import NativeQuery
 from analytics.embedded.native_tables import Tables
 from analytics.embedded.packets import FromClient, Query
 from analytics.embedded.service import PACKET_SECONDS, Service, leaving
-from analytics.embedded.statements import Kind
+from analytics.embedded.statements import MAX_SQL, Kind, max_sql
 
 HELLO_SECONDS = 10
 IDLE_SECONDS = 3_600
@@ -96,7 +95,7 @@ class NativeClient:
 
     def _query(self) -> None:
         """The answer ends with EndOfStream or an exception, behind which nothing may follow."""
-        most = reading.MAX_QUERY if self._account.is_reader else packets.MAX_QUERY
+        most = MAX_SQL if self._account.is_reader else packets.MAX_QUERY
         query = packets.read_query(self._link.reader, self._link.revision, self._service.engine.setting_types.get, most)
         self._link.begin(compressed=query.compressed)
         with Tables(self._service.engine) as tables:
@@ -105,7 +104,6 @@ class NativeClient:
                 if self.leaving:
                     raise leaving()
                 with self._service.counted("native"):
-                    _check_utf8(query.sql)
                     if self._account.is_reader:
                         self._as_reader(query, tables)
                     else:
@@ -124,7 +122,7 @@ class NativeClient:
         settings = self._account.session_settings(query.settings)
         session.set(settings)
         try:
-            NativeQuery(self._service, self._link, session).run(query.sql, tables)
+            NativeQuery(self._service, self._link, session).run(query.sql, tables, max_sql(settings))
         finally:
             session.reset(list(settings))
 
@@ -138,17 +136,9 @@ class NativeClient:
         if previous is not None:
             previous.close()
         session.set(self._account.session_settings(query.settings))
-        kind = NativeQuery(self._service, self._link, session, caching).run(query.sql, tables)
+        kind = NativeQuery(self._service, self._link, session, caching).run(query.sql, tables, MAX_SQL)
         if kind is Kind.USE:
             self._database = session.run("SELECT currentDatabase()", "TSVRaw").decode().rstrip("\n")
-
-
-def _check_utf8(sql: str) -> None:
-    """The engine takes SQL as text; bytes that are none belong into blocks."""
-    try:
-        sql.encode()
-    except UnicodeEncodeError as cause:
-        raise ServerError(SYNTAX_ERROR, f"the query is not UTF-8 at character {cause.start}") from cause
 
 
 def _as_latin(sql: str) -> str:

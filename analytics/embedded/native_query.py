@@ -35,9 +35,9 @@ class NativeQuery:
         self._counts = Counts()
         self._cancelled = False
 
-    def run(self, sql: str, tables: Tables) -> Kind:
+    def run(self, sql: str, tables: Tables, most: int) -> Kind:
         """Sends everything but what ends the answer: EndOfStream, or the exception that is raised."""
-        statement = statements.parse(sql.encode("utf-8", "surrogateescape").decode("latin-1"))
+        statement = statements.parse(sql.encode("utf-8", "surrogateescape").decode("latin-1"), most)
         try:
             tables.make(self._session)
             if statement.kind is Kind.INSERT and statement.insert is not None:

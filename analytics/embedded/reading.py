@@ -5,14 +5,10 @@ what that lets pass is refused here: functions that read files or ask servers, a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from analytics.embedded.errors import READONLY, Denied
 from analytics.embedded.lexer import Token, tokens
 from analytics.embedded.statements import one_statement
-
-# What the engine itself reads of a statement, in bytes (max_query_size, which a reader cannot change).
-MAX_QUERY: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ what is kept of a long one does not grow with it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from analytics.embedded.errors import NOT_IMPLEMENTED, SYNTAX_ERROR, ServerError
 from analytics.embedded.lexer import Token, tokens
@@ -45,6 +46,8 @@ class Statement:
     insert: Insert | None = None
 
 
+# What the engine reads of a statement, in bytes, unless max_query_size says otherwise.
+MAX_SQL: Final = 1 << 18
 _SELECTS = ("SELECT", "WITH", "FROM")
 _SHOWS = ("SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "KILL", "BACKUP", "RESTORE")
 _ACCESS = ("USER", "ROLE", "QUOTA", "ROW", "SETTINGS", "MASKING")
@@ -53,9 +56,10 @@ _ENDS = ("SHUTDOWN", "KILL", "SUSPEND")
 _NEVER_BEFORE_FORMAT = ("AS", "FROM", "JOIN", "SELECT")
 
 
-def parse(sql: str) -> Statement:
-    """The statement's kind and parts. Refuses at once what the engine would do wrongly or not at all."""
-    found = tokens(sql)
+def parse(sql: str, most: int = MAX_SQL) -> Statement:
+    """The statement's kind and parts. Refuses at once what the engine would do wrongly or not at all. `most`: as long may
+    it be, without the data of an INSERT."""
+    found = _within(most, tokens(sql))
     first = next(found, None)
     if first is None:
         return Statement(Kind.OTHER, sql, "")
@@ -65,6 +69,20 @@ def parse(sql: str) -> Statement:
     scan.all([first], found)
     bare, format_name = scan.without_format(sql)
     return Statement(scan.kind(), bare, format_name)
+
+
+def max_sql(settings: Mapping[str, str]) -> int:
+    """How long a statement may be, as its settings say."""
+    given = settings.get("max_query_size", "")
+    return int(given) if given.isascii() and given.isdigit() and 0 < len(given) < 19 and int(given) else MAX_SQL
+
+
+def _within(most: int, found: Iterator[Token]) -> Iterator[Token]:
+    for token in found:
+        if token.end > most:
+            text = f"Max query size exceeded (can be increased with the `max_query_size` setting, which is {most} here)"
+            raise ServerError(SYNTAX_ERROR, f"Syntax error: {text}. (SYNTAX_ERROR)")
+        yield token
 
 
 def one_statement(found: Iterable[Token]) -> Iterator[Token]:
@@ -84,6 +102,8 @@ class _Scan:
     def __init__(self) -> None:
         self._begins: list[Token] = []
         self._opening: Token | None = None
+        self._depth = 0
+        self._inserts = False
         self._last: tuple[Token | None, Token | None, Token | None] = (None, None, None)
         self._format: tuple[Token, Token] | None = None
 
@@ -96,6 +116,9 @@ class _Scan:
         before, word, name = self._last
         if name is not None:
             _refuse_pair(name, token)
+            # WITH … INSERT INTO … SELECT
+            self._inserts |= self._depth == 0 and name.is_word("INSERT") and token.is_word("INTO")
+        self._depth += token.is_sign("(") - token.is_sign(")")
         if token.is_word("SETTINGS"):
             self._format = _format_in(before, word, name) or self._format
         self._last = (word, name, token)
@@ -106,7 +129,7 @@ class _Scan:
 
     def kind(self) -> Kind:
         if self._opening is not None and self._opening.is_word(*_SELECTS):
-            return Kind.SELECT
+            return Kind.OTHER if self._inserts else Kind.SELECT
         if self._begins and self._begins[0].is_word(*_SHOWS):
             return Kind.SHOW
         return Kind.USE if self._begins and self._begins[0].is_word("USE") else Kind.OTHER

@@ -62,7 +62,7 @@ class Embedded:
     def __init__(self, folder: Path, env: Mapping[str, str], **settings: str) -> None:
         self.port, self.http_port, self.telemetry_port = free_ports(3)
         self.url = f"http://127.0.0.1:{self.http_port}"
-        self._folder = folder
+        self.folder = folder
         self._env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | {
             "WHARF_DATA_DIR": str(folder),
             "WHARF_CLICKHOUSE__PORT": str(self.port),
@@ -83,7 +83,7 @@ class Embedded:
         return self._process.pid
 
     def start(self) -> None:
-        with (self._folder / "clickhouse.log").open("ab") as log:
+        with (self.folder / "clickhouse.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "analytics.embedded"], cwd=ROOT, env=self._env, stdout=log, stderr=log
             )
@@ -99,12 +99,35 @@ class Embedded:
         text = httpx.get(f"http://127.0.0.1:{self.telemetry_port}/metrics", timeout=5).text
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send the signal and return the exit code."""
+    def log(self) -> str:
+        return (self.folder / "clickhouse.log").read_text()
+
+    def megabytes(self) -> int:
+        """Memory of its own; not files that it maps."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("RssAnon:")[2].split()[0]) // 1024
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        """For a start that does not succeed."""
+        command = [sys.executable, "-m", "analytics.embedded"]
+        return subprocess.run(
+            command, cwd=ROOT, env=self._env, capture_output=True, text=True, timeout=READY_SECONDS, check=False
+        )
+
+    def send_signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """The exit code."""
         assert self._process is not None
         process, self._process = self._process, None
-        process.send_signal(number)
         return process.wait(STOP_SECONDS)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send the signal and return the exit code."""
+        self.send_signal(number)
+        return self.wait()
 
     @property
     def running(self) -> bool:

@@ -1,21 +1,29 @@
-"""Hostile input for the embedded ClickHouse: valid blocks of random types, and damaged blocks, packets and statements.
+"""Hostile input for the embedded ClickHouse: valid blocks of random types, damaged blocks, packets, statements and bodies;
+and clients that send such things to a running server.
 
 Whatever comes is read to its exact end, refused with a code, or not enough; a reader never holds more than its limit.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
 import itertools
 import random
+import socket
 import struct
 from collections.abc import Callable
+from email.message import Message
+
+import lz4.frame
 
 from analytics.embedded import blocks, frames, packets, reading, statements, types
 from analytics.embedded.blocks import BLOCK_INFO
 from analytics.embedded.errors import Disconnected, ServerError
+from analytics.embedded.http_body import Body
 from analytics.embedded.lexer import tokens
 from analytics.embedded.reading import Beyond
-from analytics.embedded.wire import Budget, Reader, text, varint
+from analytics.embedded.wire import CHUNK, Budget, Reader, text, varint
 from tests.support.hostile import damaged
 
 LIMIT = 1 << 20
@@ -139,10 +147,10 @@ def damaged_blocks(rng: random.Random, inputs: int) -> None:
         _survives(reader, lambda reader=reader: blocks.read_block(reader))  # type: ignore[misc]
 
 
-def query_packet(*, settings: bytes = b"", sql: str = "SELECT 1") -> bytes:
+def query_packet(*, settings: bytes = b"", sql: str | bytes = "SELECT 1", compression: bool = True) -> bytes:
     client = b"\1" + text("") + text("") + text("[::]:0") + b"\1" + text("u") + text("h") + text("c")
     client += varint(21) + varint(1) + varint(54440) + text("") + varint(0)
-    return text("id") + client + settings + text("") + varint(2) + varint(1) + text(sql)
+    return text("id") + client + settings + text("") + varint(2) + varint(compression) + text(sql)
 
 
 def damaged_packets(rng: random.Random, inputs: int) -> None:
@@ -174,3 +182,124 @@ def damaged_statements(rng: random.Random, inputs: int) -> None:
             continue
         if statement.insert is not None:
             assert len(statement.insert.into) <= statement.insert.data <= len(sql)
+
+
+# What decides where a token ends.
+PIECES = (
+    "'", '"', "`", "\\", "/*", "*/", "//", "--", "-", "->", "#", "# ", "#!", "\n", " ", "\t", "$", "$a$", "$ $", "1", "0x",
+    "0b", "12", "_", "e", "p", "+", ".", "x'", "b'", "41'", "file", "(", ")", "SELECT", ",", ";", "[", "]", "a", "\u2018",
+    "\u2019", "\u201c", "\u00a0", "\u3000", "\0", "\\G", "@@", "::", "{", "?", "!", "=", "|", "é", "\u2212", "\ufeff", "\x01",
+)  # fmt: skip
+KINDS = {
+    "BareWord": "word",
+    "Number": "number",
+    "StringLiteral": "string",
+    "HereDoc": "string",
+    "QuotedIdentifier": "name",
+}
+EngineTokens = list[tuple[int, int, str]]
+
+
+def lexer(rng: random.Random, inputs: int, ask: Callable[[list[bytes]], list[EngineTokens]]) -> None:
+    """Words, names, numbers and strings begin and end where the engine's own lexer (`ask`) says, up to its first error."""
+    for _ in range(0, inputs, 500):
+        texts = ["".join(rng.choice(PIECES) for _ in range(rng.randint(1, 14))).encode() for _ in range(500)]
+        for sql, theirs in zip(texts, ask(texts), strict=True):
+            found = list(tokens(sql.decode("latin-1")))
+            # Typographic quotes are refused where it matters.
+            ends = [begin for begin, _, kind in theirs if kind.startswith("Error")]
+            ends += [token.start for token in found if token.is_sign("quote")]
+            end = min(ends, default=len(sql))
+            ours = [
+                (token.start, token.end, token.kind) for token in found if token.kind != "other" and token.end <= end
+            ]
+            assert ours == [(*at, KINDS[kind]) for *at, kind in theirs if kind in KINDS and at[1] <= end], sql
+
+
+def bodies(rng: random.Random, inputs: int) -> None:
+    """A body comes out as it went in, in pieces of bounded size; a damaged one is refused, cut off, or told by its
+    packing's own checksum, but no shorter without a word."""
+    for _ in range(inputs):
+        content = rng.choice((rng.randbytes(rng.randint(0, 400)), b"a" * rng.choice((0, 1, 3 * CHUNK))))
+        headers, sent = Message(), content
+        match rng.choice(("identity", "gzip", "lz4")):
+            case "gzip":
+                headers["Content-Encoding"] = "gzip"
+                half = rng.randint(0, len(content))
+                sent = gzip.compress(content[:half], 1) + gzip.compress(content[half:], 1)
+            case "lz4":
+                headers["Content-Encoding"] = "lz4"
+                half = rng.randint(0, len(content))
+                sent = lz4.frame.compress(content[:half]) + lz4.frame.compress(content[half:])
+        is_chunked = rng.random() < 0.7
+        framed = _chunked(rng, sent) if is_chunked else sent
+        headers["Transfer-Encoding" if is_chunked else "Content-Length"] = "chunked" if is_chunked else str(len(sent))
+        assert b"".join(_pieces(headers, framed)) == content
+        try:
+            got = b"".join(_pieces(headers, damaged(rng, framed)))
+        except (ServerError, Disconnected):
+            continue
+        # Bytes were changed, or sizes and what they measure alike.
+        assert len(got) <= 4 * CHUNK
+
+
+def _chunked(rng: random.Random, content: bytes) -> bytes:
+    out, pos = [], 0
+    while pos < len(content):
+        part = content[pos : pos + rng.choice((1, 7, 100_000, len(content)))]
+        pos += len(part)
+        out.append(b"%x" % len(part) + rng.choice((b"", b";name=value")) + b"\r\n" + part + b"\r\n")
+    return b"".join(out) + b"0\r\n" + rng.choice((b"", b"Trailer: x\r\n")) + b"\r\n"
+
+
+def _pieces(headers: Message, data: bytes) -> list[bytes]:
+    body = Body(headers, io.BytesIO(data))
+    found = list(body)
+    assert body.ended
+    assert all(len(piece) <= CHUNK for piece in found)
+    return found
+
+
+SPOKEN = ("SELECT 1", "SELECT number FROM numbers(100000)", "SELECT * FROM nope", "USE wharf", "SELECT throwIf(1)",
+          "INSERT INTO wharf.hostile VALUES", "INSERT INTO wharf.hostile FORMAT CSV\n1,a\n", "SHOW TABLES", "SELEC",
+          "SELECT x FROM given")  # fmt: skip
+HOST = b"Host: localhost\r\n"
+INSERTED = b"user=default&query=INSERT%20INTO%20wharf.hostile%20FORMAT%20CSV"
+REQUESTS = (
+    b"GET /?query=SELECT%201 HTTP/1.1\r\n" + HOST + b"\r\n",
+    b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\n\r\n",
+    b"POST /?user=default HTTP/1.1\r\n" + HOST + b"Content-Length: 20\r\n\r\nSELECT 1 FORMAT JSON",
+    b"POST /?" + INSERTED + b" HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n4\r\n1,a\n\r\n0\r\n\r\n",
+    b"POST /?param_x=1 HTTP/1.1\r\n" + HOST + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+)
+
+
+def spoken(rng: random.Random) -> bytes:
+    """What a client of the native protocol would say, to its end."""
+    hello = b"\0" + text("client") + varint(1) + varint(2) + varint(54460) + text(rng.choice(("", "wharf")))
+    out = hello + text(rng.choice(("default", "default", "reader"))) + text("")
+    for _ in range(rng.randint(1, 3)):
+        out += b"\1" + query_packet(sql=rng.choice(SPOKEN), compression=False)
+        for _ in range(rng.randint(0, 2)):
+            out += b"\2" + text(rng.choice(("", "given"))) + block(rng)
+        out += b"\2" + text("") + BLOCK_INFO + b"\0\0"
+        out += rng.choice((b"", b"\3", b"\4"))
+    return out
+
+
+def clients(rng: random.Random, inputs: int, port: int, http_port: int) -> None:
+    """Each says something damaged or odd, hears what comes, and goes; some go without hearing."""
+    for _ in range(inputs):
+        is_http = rng.random() < 0.4
+        said = b"".join(rng.choice(REQUESTS) for _ in range(rng.randint(1, 2))) if is_http else spoken(rng)
+        if rng.random() < 0.9:
+            said = damaged(rng, said)
+        with socket.create_connection(("127.0.0.1", http_port if is_http else port), timeout=20) as peer:
+            try:
+                peer.sendall(said)
+                if rng.random() < 0.9:
+                    peer.shutdown(socket.SHUT_WR)
+                    while peer.recv(1 << 16):
+                        continue
+            except ConnectionError:
+                continue

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
+from email.message import Message
 
 import pytest
 
@@ -18,6 +20,7 @@ from analytics.embedded.errors import (
     ServerError,
     from_engine,
 )
+from analytics.embedded.http_body import Body
 from analytics.embedded.reading import Beyond
 from analytics.embedded.statements import Kind
 from tests.support import hostile_clickhouse as hostile
@@ -42,6 +45,26 @@ def test_damaged_packets_end_in_a_code_or_are_not_enough() -> None:
 
 def test_damaged_statements_are_still_told_apart() -> None:
     hostile.damaged_statements(random.Random(14), 5_000)
+
+
+def test_bodies_come_whole_or_not_at_all() -> None:
+    hostile.bodies(random.Random(15), 600)
+
+
+@pytest.mark.parametrize("length", ["-1", "1_0", "\u00b2", "", "9" * 30])
+def test_a_length_that_is_none_is_refused(length: str) -> None:
+    headers = Message()
+    headers["Content-Length"] = length
+    with pytest.raises(ServerError, match="Content-Length is"):
+        list(Body(headers, io.BytesIO(b"x")))
+
+
+@pytest.mark.parametrize("size", [b"-5", b"0x3", b"1_0", b"", b"g"])
+def test_a_chunk_without_a_size_is_refused(size: bytes) -> None:
+    headers = Message()
+    headers["Transfer-Encoding"] = "chunked"
+    with pytest.raises(ServerError, match="a chunk's size is"):
+        list(Body(headers, io.BytesIO(size + b"\r\nabc\r\n0\r\n\r\n")))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +112,32 @@ def test_all_connections_together_hold_no_more_than_the_budget() -> None:
     assert budget.used == 0
 
 
+def test_what_was_taken_counts_until_its_taker_reads_on() -> None:
+    budget = wire.Budget(10_000)
+    parts = [blocks.BLOCK_INFO + b"\1\3" + wire.text("a") + wire.text("UInt8") + b"abc", b"next"]
+    reader = wire.Reader(lambda: parts.pop(0) if parts else b"", budget, 10_000)
+    block = blocks.read_block(reader)
+    assert budget.used == len(block.native)
+    assert reader.u8() == ord("n")
+    reader.drop_consumed()
+    assert budget.used == 3
+
+
+def test_a_frame_that_unpacks_to_more_than_the_budget_is_refused_before() -> None:
+    [frame] = frames.write_frames(bytes(1 << 20))
+    assert len(frame) < 10_000
+    with pytest.raises(ServerError) as caught:
+        frames.read_frame(hostile.reader_over(frame, chunk=4096), wire.Budget(1 << 19))
+    assert caught.value.code == MEMORY_LIMIT_EXCEEDED
+
+
+def test_long_names_of_types_are_not_kept() -> None:
+    before = types._known.cache_info().currsize
+    for size in range(600, 700):
+        types.shape(f"Tuple({'UInt8, ' * size}String)")
+    assert types._known.cache_info().currsize == before
+
+
 def test_a_changed_frame_and_another_codec_are_told() -> None:
     [frame] = frames.write_frames(b"hello" * 100)
     assert frames.read_frame(hostile.reader_over(frame, chunk=7), BUDGET) == b"hello" * 100
@@ -122,6 +171,8 @@ def test_settings_of_an_old_client_are_read_by_their_type() -> None:
         ("((SELECT 'FORMAT JSON'))", Kind.SELECT, "((SELECT 'FORMAT JSON'))", ""),
         ("-- c\n/* FORMAT x */ WITH 1 AS a SELECT a", Kind.SELECT, "-- c\n/* FORMAT x */ WITH 1 AS a SELECT a", ""),
         ("show tables", Kind.SHOW, "show tables", ""),
+        ("WITH 1 AS a INSERT INTO t SELECT a", Kind.OTHER, "WITH 1 AS a INSERT INTO t SELECT a", ""),
+        ("USE x;", Kind.USE, "USE x", ""),
         ("INSERT INTO t SELECT 1", Kind.OTHER, "INSERT INTO t SELECT 1", ""),
         ("INSERT INTO t (SELECT 1)", Kind.OTHER, "INSERT INTO t (SELECT 1)", ""),
         ("CREATE TABLE t (a UInt8)", Kind.OTHER, "CREATE TABLE t (a UInt8)", ""),
