@@ -62,8 +62,11 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """Its first columns are texts, the others numbers."""
+
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    texts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

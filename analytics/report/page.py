@@ -43,6 +43,7 @@ class Shown:
     figures: Sequence[Figure]
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    texts: int
     left_out: str
     commands: Sequence[str]
 
@@ -76,6 +77,7 @@ def _shown(section: Section, question: Question, draw: Draw) -> Shown:
         [_figure(chart, section.is_wide, draw) for chart in section.charts],
         section.table.columns,
         rows[:MAX_ROWS],
+        section.table.texts,
         words.count(len(rows) - MAX_ROWS) if len(rows) > MAX_ROWS else "",
         [_command(name, question) for name in section.queries],
     )

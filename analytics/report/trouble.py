@@ -63,6 +63,7 @@ def failures(rows: Sequence[Row]) -> Section:
                 )
                 for row in rows
             ],
+            texts=2,
         ),
     )
 
@@ -88,6 +89,7 @@ def limits(rows: Sequence[Row]) -> Section:
                 )
                 for row in rows
             ],
+            texts=2,
         ),
     )
 

@@ -20,9 +20,9 @@ from analytics.queries import run as runner
 from analytics.queries.export import export
 from analytics.queries.named import Query, queries
 from analytics.queries.run import Answer
-from compose.cli.cluster import Data, command_settings
+from compose.cli.cluster import Data, command_settings, note
 from compose.cli.commands import now_ms
-from compose.cli.output import STANDARD_OUTPUT, print_json, print_table, written
+from compose.cli.output import STANDARD_OUTPUT, print_json, print_table, stderr, written
 from core.errors import APIError
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -68,10 +68,13 @@ def query(
     kept = 0 if no_cache or named is None or format is Format.PARQUET else settings.cache_seconds
     sql, values = (what, given) if named is None else (named.sql, named.values(given, now_ms(), kept))
     if format is Format.PARQUET:
-        with written(target) as file:
-            export(settings, sql, values, file)
+        with written(target) as file, stderr().status("asking ClickHouse"):
+            size = export(settings, sql, values, file)
+        if target != STANDARD_OUTPUT:
+            note(f"{target} written: {size / 1024:,.0f} KiB")
         return
-    answer = runner.run(settings, sql, values, cache_seconds=kept)
+    with stderr().status("asking ClickHouse"):
+        answer = runner.run(settings, sql, values, cache_seconds=kept)
     if not answer.rows and (instance := values.get("instance")):
         instances.check(instance, instances.known(settings))
     show(answer, format, target)
