@@ -13,7 +13,8 @@ FROM
         toFloat64(dateDiff('millisecond', sent_at, read_at)) / 1000 AS to_read
     FROM messages AS m
     WHERE ({instance:String} = '' OR instance = {instance:String}) AND month >= toStartOfMonth({from:DateTime64(3)})
-    GROUP BY instance, message_id
+    -- By a hash of both, which costs half as much as two texts.
+    GROUP BY sipHash128(m.instance, message_id)
 )
 WHERE sent_at >= {from:DateTime64(3)} AND sent_at < {to:DateTime64(3)}
     AND campaign != '' AND ({campaign:String} = '' OR campaign = {campaign:String})

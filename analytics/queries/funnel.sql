@@ -12,7 +12,8 @@ FROM
         min(m.read) AS read_at, min(m.failed) AS failed_at
     FROM messages AS m
     WHERE ({instance:String} = '' OR instance = {instance:String}) AND month >= toStartOfMonth({from:DateTime64(3)})
-    GROUP BY instance, message_id
+    -- By a hash of both, which costs half as much as two texts.
+    GROUP BY sipHash128(m.instance, message_id)
 )
 WHERE sent_at >= {from:DateTime64(3)} AND sent_at < {to:DateTime64(3)}
 GROUP BY day

@@ -18,8 +18,8 @@ FROM
     WHERE ({instance:String} = '' OR instance = {instance:String})
         AND ts >= {from:DateTime64(3)} AND ts < {to:DateTime64(3)}
         AND kind = 'message.new' AND chat_kind = 'user' AND direction IN ('in', 'out')
-    -- Texts as keys cost twice as much.
-    GROUP BY cityHash64(instance, contact)
+    -- By a hash of both, which costs half as much as two texts.
+    GROUP BY sipHash128(instance, contact)
 )
 ARRAY JOIN replies AS reply
 GROUP BY agent
