@@ -2,11 +2,12 @@
 
 A round takes the batches that are due and passes these steps; each may be repeated, and a process that dies between any two
 leaves what the next one needs:
-1. name: commit `pending` with the range of every batch, at its first offset;
-2. insert: the rows of each range under its token (ClickHouse knows a token it has seen);
-3. give up: what cannot be a row goes to the dead letters, with an id made of its place;
-4. note: one line per batch, for the audit;
-5. done: commit the position after every range.
+1. name: commit `pending` with the range of every batch, at its first offset, unless rollups are being rebuilt;
+2. look again whether they are, and wait until that is over (analytics.gate has the rules and why they suffice);
+3. insert: the rows of each range under its token (ClickHouse knows a token it has seen);
+4. give up: what cannot be a row goes to the dead letters, with an id made of its place;
+5. note: one line per batch, for the audit;
+6. done: commit the position after every range.
 Only what was named is inserted, so that a range that perhaps was inserted is inserted again exactly so, or not at all.
 
 Not thread-safe but for `stop` and `health`.
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from analytics.gate import View
 from analytics.sink import ledger
 from analytics.sink.batches import Batch, Limits, Partition, Source
 from analytics.sink.decode import decode
@@ -45,6 +47,8 @@ _POLL_S = 0.05
 _LAG_EVERY_S = 1.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
 _BATCH_BYTES = 16 << 20
+# How often a sink that is held looks at the gates.
+_HELD_S = 0.2
 
 
 def member_name(slot: str, prefix: str) -> str:
@@ -58,6 +62,7 @@ class _Round:
 
     batches: dict[Source, Batch]
     named: set[Source] = field(default_factory=set)
+    may_insert: bool = False
     inserted: dict[Source, Inserted] = field(default_factory=dict)
     noted: bool = False
 
@@ -93,6 +98,7 @@ class Sink:
         self._lag_at = 0.0
         self._lags: dict[Source, int] = {}
         self._trouble: str | None = None
+        self._held = False
         self._joined = False
         self._stop = threading.Event()
         self._log = get_logger(__name__)
@@ -105,7 +111,7 @@ class Sink:
         return Check(self._joined, f"{len(self._partitions)} partitions, {lag} records behind")
 
     def clickhouse_health(self) -> Check:
-        return Check(self._trouble is None, self._trouble or "takes inserts")
+        return Check(self._trouble is None, self._trouble or ("rebuilds rollups" if self._held else "takes inserts"))
 
     def run(self) -> None:
         prefix = self._settings.kafka.prefix
@@ -212,12 +218,12 @@ class Sink:
 
     def _work(self) -> None:
         now = self._clock.monotonic()
-        if self._round is None:
-            self._round = self._due(now)
-        if self._round is None or now < self._retry_at:
+        if now < self._retry_at:
             return
         try:
-            finished = self._step(self._round)
+            if self._round is None:
+                self._round = self._due(now)
+            finished = self._round is not None and self._step(self._round)
         except WharfError as cause:
             # Whatever ClickHouse says: the rows stay ours until it takes them.
             if self._trouble is None:
@@ -225,18 +231,30 @@ class Sink:
             self._trouble = cause.message
             self._back_off(now)
             return
-        if not finished:
-            return
-        self._round = None
+        if finished:
+            self._round = None
 
     def _due(self, now: float) -> _Round | None:
-        batches: dict[Source, Batch] = {}
-        for source, held in self._partitions.items():
-            if held.due(now) and (batch := held.take()) is not None:
-                batches[source] = batch
-        if not batches:
+        due = [source for source, held in self._partitions.items() if held.due(now)]
+        # By themselves, and whether there is a gate or not: a rebuild waits for them.
+        replays = [source for source in due if self._partitions[source].replay is not None]
+        if due and not replays and self._gates(now).held:
             return None
-        return _Round(batches, {source for source, batch in batches.items() if batch.replayed})
+        taken = {source: self._partitions[source].take() for source in replays or due}
+        batches = {source: batch for source, batch in taken.items() if batch is not None}
+        return _Round(batches, set(replays)) if batches else None
+
+    def _gates(self, now: float) -> View:
+        """What rebuilds ask for; after one was seen the next look comes a little later."""
+        view = self._store.gates()
+        for one in view.broken:
+            self._log.warning("rebuild_died", run_again=one.again)
+        if view.held != self._held:
+            self._held = view.held
+            self._log.info("held_by_rebuild" if view.held else "goes_on_after_rebuild")
+        if view.held:
+            self._retry_at = now + _HELD_S
+        return view
 
     def _step(self, work: _Round) -> bool:
         """One step of the round; True when it is at its end."""
@@ -248,6 +266,9 @@ class Sink:
             if self._commit({source: ledger.pending(work.batches[source].range) for source in unnamed}):
                 work.named |= unnamed
                 self._faults.reach("after_pending")
+            return False
+        if not work.may_insert:
+            work.may_insert = not self._gates(self._clock.monotonic()).closed
             return False
         waiting = sorted(work.batches.keys() - work.inserted.keys())
         if waiting:

@@ -5,13 +5,16 @@ Every method either did its work or raised DBError (`db.clickhouse_unavailable`)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from clickhouse_driver import Client
 
+from analytics import gate
 from analytics.client import address_of, connect, told
+from analytics.schema.engines import Engines
 from analytics.sink.ledger import Range
 from analytics.sink.rows import COLUMNS, EVENT_ID, INSTANCE, TS, Row, columns
 from core.settings import ClickHouseSettings
@@ -19,6 +22,8 @@ from core.settings import ClickHouseSettings
 # A list of ids is part of the statement's text.
 _IDS_AT_ONCE = 20_000
 _QUERY_BYTES = 8 << 20
+# Topic, partition, offset.
+Place = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,22 @@ class Store:
     def __init__(self, settings: ClickHouseSettings) -> None:
         self._settings = settings
         self._address = address_of(settings)
+        self._engines = Engines(settings.database, settings.cluster)
         self._client: Client | None = None
+
+    def gates(self) -> gate.View:
+        """What holds inserts back; those of rebuilds that died are taken down."""
+        with told(self._address):
+            return gate.look(self._connection(), self._engines)
 
     def insert(self, batch: Range, rows: Sequence[Row]) -> None:
         """The rows of a batch; the token makes it one insert, however often it is asked for."""
+        self.insert_as(batch.token, rows)
+
+    def insert_as(self, token: str, rows: Sequence[Row]) -> None:
+        """Rows that are no batch of the sink's, under a token of their own."""
         settings = {
-            "insert_deduplication_token": batch.token,
+            "insert_deduplication_token": token,
             "insert_deduplicate": 1,
             "deduplicate_blocks_in_dependent_materialized_views": 1,
             # On by default in new servers; an asynchronous insert may return before it is durable.
@@ -63,43 +78,56 @@ class Store:
 
     def note(self, inserted: Sequence[Inserted]) -> None:
         """For the audit. The same line twice is one."""
-        rows = [(*_place(one.batch), one.records, one.events, one.duplicates, one.poison) for one in inserted]
+        rows = [(*_bounds(one.batch), one.records, one.events, one.duplicates, one.poison) for one in inserted]
         names = "_topic, _partition, first, last, records, events, duplicates, poison"
         with told(self._address):
             self._connection().execute(f"INSERT INTO batches ({names}) VALUES", rows, settings={"async_insert": 0})
 
     def elsewhere(self, batch: Range, rows: Sequence[Row]) -> set[UUID]:
         """Ids of these rows that are in the table from another place of the log."""
-        found: set[UUID] = set()
-        for start in range(0, len(rows), _IDS_AT_ONCE):
-            found.update(self._elsewhere(batch, rows[start : start + _IDS_AT_ONCE]))
+        not_here = "NOT (_topic = %(topic)s AND _partition = %(partition)s AND _offset BETWEEN %(first)s AND %(last)s)"
+        here = {"topic": batch.topic, "partition": batch.partition, "first": batch.first, "last": batch.last}
+        return {event_id for event_id, *_ in self._find(rows, not_here, here)}
+
+    def places(self, rows: Sequence[Row]) -> dict[UUID, set[Place]]:
+        """Where in the log those of these events stand that are in the table."""
+        found: dict[UUID, set[Place]] = {}
+        for event_id, topic, partition, offset in self._find(rows):
+            found.setdefault(event_id, set()).add((topic, partition, offset))
         return found
+
+    def noted(self, topic: str, partition: int, first: int, last: int) -> list[tuple[int, int]]:
+        """The ranges that are in the table `batches` and touch that one, in order."""
+        sql = (
+            "SELECT DISTINCT first, last FROM batches WHERE _topic = %(topic)s AND _partition = %(partition)s"
+            " AND last >= %(first)s AND first <= %(last)s ORDER BY first, last"
+        )
+        given = {"topic": topic, "partition": partition, "first": first, "last": last}
+        with told(self._address):
+            return [(int(low), int(high)) for low, high in self._connection().execute(sql, given)]
 
     def close(self) -> None:
         if self._client is not None:
             self._client.disconnect()
 
-    def _elsewhere(self, batch: Range, rows: Sequence[Row]) -> set[UUID]:
-        times = [row[TS] for row in rows]
-        instances = {row[INSTANCE] for row in rows}
-        ids = ",".join(f"'{row[EVENT_ID]}'" for row in rows)
-        sql = (
-            "SELECT event_id FROM events"
-            " WHERE instance IN %(instances)s"
-            f" AND ts >= fromUnixTimestamp64Milli({min(times)}, 'UTC') AND ts <= fromUnixTimestamp64Milli({max(times)}, 'UTC')"
-            f" AND event_id IN ({ids})"
-            " AND NOT (_topic = %(topic)s AND _partition = %(partition)s AND _offset BETWEEN %(first)s AND %(last)s)"
-        )
-        given = {
-            "instances": sorted(instances),
-            "topic": batch.topic,
-            "partition": batch.partition,
-            "first": batch.first,
-            "last": batch.last,
-        }
-        with told(self._address):
-            answer = self._connection().execute(sql, given, settings={"max_query_size": _QUERY_BYTES})
-        return {event_id for (event_id,) in answer}
+    def _find(
+        self, rows: Sequence[Row], condition: str = "1", given: Mapping[str, Any] | None = None
+    ) -> Iterator[tuple[UUID, str, int, int]]:
+        """Id and place of the rows of the table that have an id of these and fulfil the condition."""
+        for start in range(0, len(rows), _IDS_AT_ONCE):
+            some = rows[start : start + _IDS_AT_ONCE]
+            times = [row[TS] for row in some]
+            ids = ",".join(f"'{row[EVENT_ID]}'" for row in some)
+            sql = (
+                "SELECT event_id, _topic, _partition, _offset FROM events"
+                " WHERE instance IN %(instances)s"
+                f" AND ts >= fromUnixTimestamp64Milli({min(times)}, 'UTC')"
+                f" AND ts <= fromUnixTimestamp64Milli({max(times)}, 'UTC')"
+                f" AND event_id IN ({ids}) AND {condition}"
+            )
+            values = {"instances": sorted({row[INSTANCE] for row in some}), **(given or {})}
+            with told(self._address):
+                yield from self._connection().execute(sql, values, settings={"max_query_size": _QUERY_BYTES})
 
     def _connection(self) -> Client:
         if self._client is None:
@@ -107,5 +135,5 @@ class Store:
         return self._client
 
 
-def _place(batch: Range) -> tuple[str, int, int, int]:
+def _bounds(batch: Range) -> tuple[str, int, int, int]:
     return batch.topic, batch.partition, batch.first, batch.last
