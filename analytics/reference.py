@@ -64,8 +64,13 @@ with `FINAL`, sum or merge the columns of the other tables, or ask the views. Ev
 (400) from their receipt, the other tables for `clickhouse.rollup_retention_days` (0: for ever); `wharf clickhouse migrate`
 sets that.
 
+`wharf clickhouse rebuild --from TIME --to TIME` makes the rollups of a period again from `events`; `wharf clickhouse replay
+--from OFFSET|TIME` reads topics again and brings in what is missing (when to use them: [operations.md](operations.md)). Both may
+be killed at any moment and run again; sinks go on, and wait while rollups are replaced.
+
 With `clickhouse.cluster` the same migrations make `Replicated` tables `NAME_local` on the cluster and a `Distributed` table
-`NAME` over them, sharded by instance. That SQL is tested as text; it was not run on a cluster.
+`NAME` over them, sharded by instance. That SQL is tested as text; it was not run on a cluster, nor were
+rebuild and replay.
 """
 
 

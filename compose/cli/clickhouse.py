@@ -1,18 +1,23 @@
-"""`wharf clickhouse`: the tables against the migrations."""
+"""`wharf clickhouse`: the tables against the migrations; compose.cli.repair has what puts their rows right."""
 
 from __future__ import annotations
 
 import typer
 
 from analytics.schema import migrate as migrations
+from compose.cli import repair
 from compose.cli.cluster import Data, command_settings, note
 from compose.cli.output import Json, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Make the tables of ClickHouse and see what is missing.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Make the tables of ClickHouse, see what is missing, put right what was lost.", no_args_is_help=True
+    )
     group.command("migrate")(migrate)
     group.command("status")(status)
+    group.command("rebuild", epilog=repair.REBUILD_EXAMPLES)(repair.rebuild)
+    group.command("replay", epilog=repair.REPLAY_EXAMPLES)(repair.replay)
     app.add_typer(group, name="clickhouse")
 
 

@@ -1,0 +1,1 @@
+"""Rollups made again from the raw table."""

@@ -1,0 +1,1 @@
+"""Topics read again, so that what ClickHouse lost is there again."""
