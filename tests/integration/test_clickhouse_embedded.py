@@ -25,7 +25,7 @@ LIMITS = {"reader_max_seconds": "2", "reader_max_memory_bytes": str(100 << 20), 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
-    with clickhouse.embedded(tmp_path_factory.mktemp("embedded"), max_connections="20", **LIMITS) as server:
+    with clickhouse.embedded(tmp_path_factory.mktemp("embedded"), None, max_connections="20", **LIMITS) as server:
         server.server.execute("CREATE TABLE wharf.kept (a UInt32, s String) ENGINE = MergeTree ORDER BY a")
         server.server.execute("INSERT INTO wharf.kept VALUES", [(n, f"s{n}") for n in range(100)])
         yield server
