@@ -26,10 +26,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`replayed`: it was named by an earlier incarnation, which may have inserted it."""
+    """`replayed`: it was named by an earlier incarnation, which may have inserted it. `bytes` are those of its records."""
 
     range: Range
     records: tuple[InRecord, ...]
+    bytes: int = 0
     replayed: bool = False
 
     @property
@@ -96,14 +97,15 @@ class Partition:
         if not records:
             return None
         first = records[0]
-        return Batch(Range(first.topic, first.partition, first.offset, records[-1].offset), tuple(records))
+        named = Range(first.topic, first.partition, first.offset, records[-1].offset)
+        return Batch(named, tuple(records), size)
 
     def _take_replay(self, named: Range) -> Batch:
         records: list[InRecord] = []
         while self._waiting and self._waiting[0][0].offset <= named.last:
             records.append(self._pop())
         self.replay = None
-        return Batch(named, tuple(records), replayed=True)
+        return Batch(named, tuple(records), sum(map(_size, records)), replayed=True)
 
     def _pop(self) -> InRecord:
         record, _ = self._waiting.popleft()

@@ -1,6 +1,7 @@
 """What the sink gives up, in the dead letters: acknowledged before its batch is done, so at least once.
 
-The header `ce_id` is made of the record's place: a letter that is sent again after a crash has the same.
+The header `ce_id` is made of the record's place: a letter that is sent again after a crash has the same. The record's own
+headers are not in it: they would be most of what waits in the sink, and they stand in the log at that place.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from core.kafka.processor import InRecord
 
 PROCESS = "sink"
 _FLUSH_S = 30.0
+_HEADERS = " (its headers are in the log only)"
 
 
 class Letters:
@@ -46,7 +48,7 @@ class Letters:
             letter = dead_letter(
                 record,
                 cause.code,
-                cause.message,
+                cause.message + _HEADERS,
                 cause.field,
                 1,
                 self._clock.now_ms(),

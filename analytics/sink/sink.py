@@ -8,6 +8,7 @@ leaves what the next one needs:
 4. give up: what cannot be a row goes to the dead letters, with an id made of its place;
 5. note: one line per batch, for the audit;
 6. done: commit the position after every range.
+While ClickHouse takes a batch, the next one of the round is decoded in a thread beside: nothing else happens there.
 Only what was named is inserted, so that a range that perhaps was inserted is inserted again exactly so, or not at all.
 
 Not thread-safe but for `stop` and `health`.
@@ -17,16 +18,19 @@ from __future__ import annotations
 
 import threading
 import zlib
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from analytics.gate import View
 from analytics.sink import ledger
-from analytics.sink.batches import Batch, Limits, Partition, Source
-from analytics.sink.decode import decode
+from analytics.sink.batches import Limits, Partition, Source
+from analytics.sink.decode import Decoded, decode
 from analytics.sink.letters import Letters
 from analytics.sink.positions import Positions
+from analytics.sink.round import Round
 from analytics.sink.rows import TOPICS
 from analytics.sink.store import Inserted, Store
 from core.clock import Clock
@@ -34,7 +38,7 @@ from core.errors import DBError, Fenced, WharfError
 from core.faults import Faults
 from core.kafka.clients import KafkaClients
 from core.kafka.codec import Codec
-from core.kafka.fetch import in_record
+from core.kafka.processor import InRecord
 from core.settings import Settings
 from core.telemetry import metrics as names
 from core.telemetry.health import Check
@@ -56,22 +60,6 @@ def member_name(slot: str, prefix: str) -> str:
     return f"{slot}.{zlib.crc32(' '.join(prefix + topic for topic in TOPICS).encode()):08x}"
 
 
-@dataclass(slots=True)
-class _Round:
-    """Batches under way, and which of the steps each has behind it."""
-
-    batches: dict[Source, Batch]
-    named: set[Source] = field(default_factory=set)
-    may_insert: bool = False
-    inserted: dict[Source, Inserted] = field(default_factory=dict)
-    noted: bool = False
-
-    def drop(self, source: Source) -> None:
-        self.batches.pop(source, None)
-        self.named.discard(source)
-        self.inserted.pop(source, None)
-
-
 class Sink:
     """`run()` returns after `stop()`; Fenced when another process took the slot."""
 
@@ -86,13 +74,14 @@ class Sink:
         self._clock = clock
         self._clients = KafkaClients(settings.kafka, "wharf-sink")
         self._letters = Letters(self._clients, codec, clock)
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="decode")
         own = settings.sink
         self._limits = Limits(own.batch_records, _BATCH_BYTES, own.batch_ms / 1000)
         self._most_bytes = own.buffer_mb << 20
         self._partitions: dict[Source, Partition] = {}
         self._done: dict[Source, int] = {}
-        self._round: _Round | None = None
-        self._paused = False
+        self._round: Round | None = None
+        self._paused: set[Source] = set()
         self._wait_s = _FIRST_WAIT_S
         self._retry_at = 0.0
         self._lag_at = 0.0
@@ -130,6 +119,7 @@ class Sink:
                 self._work()
                 self._measure()
         finally:
+            self._beside.shutdown(cancel_futures=True)
             self._letters.close()
             self._store.close()
             # A static member: its partitions wait for it.
@@ -139,8 +129,6 @@ class Sink:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         prefix = self._settings.kafka.prefix
-        # What is added is not paused: all are read until the limit is seen again.
-        self._resume()
         for (topic, number), start in self._positions.starts(partitions).items():
             if start.gone:
                 self._log.error("records_gone", topic=topic, partition=number, records=start.gone)
@@ -161,6 +149,7 @@ class Sink:
             source = (entry.topic.removeprefix(prefix), entry.partition)
             self._partitions.pop(source, None)
             self._done.pop(source, None)
+            self._paused.discard(source)
             if self._round is not None:
                 self._round.drop(source)
         consumer.incremental_unassign(partitions)
@@ -174,10 +163,13 @@ class Sink:
         if first is None:
             return
         now = self._clock.monotonic()
-        for message in (first, *self._consumer.consume(_BURST, 0)):
-            self._accept(message, now)
+        taken = Counter(self._accept(message, now) for message in (first, *self._consumer.consume(_BURST, 0)))
+        taken.pop("", None)
+        for topic, count in taken.items():
+            self._metrics.counter(names.CONSUMED).labels(GROUP, topic).inc(count)
 
-    def _accept(self, message: Message, now: float) -> None:
+    def _accept(self, message: Message, now: float) -> str:
+        """The topic of a record that was taken."""
         topic = (message.topic() or "").removeprefix(self._settings.kafka.prefix)
         held = self._partitions.get((topic, int(message.partition() or 0)))
         fault = message.error()
@@ -187,8 +179,9 @@ class Sink:
         elif fault is not None:
             self._refuse(message, fault)
         elif held is not None:
-            held.add(in_record(message, topic), now)
-            self._metrics.counter(names.CONSUMED).labels(GROUP, topic).inc()
+            held.add(_in_record(message, topic), now)
+            return topic
+        return ""
 
     def _refuse(self, message: Message, fault: KafkaError) -> None:
         if fault.fatal():
@@ -199,20 +192,23 @@ class Sink:
 
     def _hold_back(self) -> None:
         """Bounded memory: above the limit nothing more is read until half of it is inserted."""
-        held = sum(partition.bytes for partition in self._partitions.values())
-        if not self._paused and held > self._most_bytes:
-            self._consumer.pause(self._everything())
-            self._paused = True
-        elif held < self._most_bytes // 2:
-            self._resume()
+        held = self._held_bytes()
+        if held > self._most_bytes:
+            # A range that was named must come in whole, however much it is.
+            more = {source for source, one in self._partitions.items() if one.replay is None} - self._paused
+            if more:
+                self._consumer.pause(self._named(more))
+                self._paused |= more
+        elif self._paused and held < self._most_bytes // 2:
+            self._consumer.resume(self._named(self._paused))
+            self._paused.clear()
 
-    def _resume(self) -> None:
-        if self._paused:
-            self._consumer.resume(self._everything())
-            self._paused = False
+    def _held_bytes(self) -> int:
+        under_way = 0 if self._round is None else self._round.bytes
+        return under_way + sum(partition.bytes for partition in self._partitions.values())
 
-    def _everything(self) -> list[TopicPartition]:
-        return [TopicPartition(self._settings.kafka.prefix + topic, number) for topic, number in self._partitions]
+    def _named(self, sources: Iterable[Source]) -> list[TopicPartition]:
+        return [TopicPartition(self._settings.kafka.prefix + topic, number) for topic, number in sources]
 
     # -- the round
 
@@ -234,7 +230,7 @@ class Sink:
         if finished:
             self._round = None
 
-    def _due(self, now: float) -> _Round | None:
+    def _due(self, now: float) -> Round | None:
         due = [source for source, held in self._partitions.items() if held.due(now)]
         # By themselves, and whether there is a gate or not: a rebuild waits for them.
         replays = [source for source in due if self._partitions[source].replay is not None]
@@ -242,7 +238,7 @@ class Sink:
             return None
         taken = {source: self._partitions[source].take() for source in replays or due}
         batches = {source: batch for source, batch in taken.items() if batch is not None}
-        return _Round(batches, set(replays)) if batches else None
+        return Round(batches, set(replays)) if batches else None
 
     def _gates(self, now: float) -> View:
         """What rebuilds ask for; after one was seen the next look comes a little later."""
@@ -256,7 +252,7 @@ class Sink:
             self._retry_at = now + _HELD_S
         return view
 
-    def _step(self, work: _Round) -> bool:
+    def _step(self, work: Round) -> bool:
         """One step of the round; True when it is at its end."""
         if not work.batches:
             return True
@@ -270,9 +266,8 @@ class Sink:
         if not work.may_insert:
             work.may_insert = not self._gates(self._clock.monotonic()).closed
             return False
-        waiting = sorted(work.batches.keys() - work.inserted.keys())
-        if waiting:
-            work.inserted[waiting[0]] = self._insert(work.batches[waiting[0]])
+        if waiting := work.waiting():
+            self._insert(work, *waiting[:2])
             self._faults.reach("after_insert")
             return False
         if not work.noted:
@@ -286,8 +281,10 @@ class Sink:
             self._done[source] = batch.range.last + 1
         return True
 
-    def _insert(self, batch: Batch) -> Inserted:
-        decoded = decode(batch.records, self._codec)
+    def _insert(self, work: Round, source: Source, following: Source | None = None) -> None:
+        batch, decoded = work.batches[source], self._decoded(work, source).result()
+        if following is not None:
+            self._decoded(work, following)
         if decoded.rows:
             decoded = decoded.without(self._store.elsewhere(batch.range, decoded.rows))
         if decoded.rows:
@@ -301,7 +298,16 @@ class Sink:
             self._metrics.counter(names.DEAD_LETTERS).labels(GROUP, cause.code).inc()
         self._trouble = None
         self._wait_s = _FIRST_WAIT_S
-        return Inserted(batch.range, len(batch.records), len(decoded.rows), decoded.duplicates, len(decoded.poison))
+        counts = (len(batch.records), len(decoded.rows), decoded.duplicates, len(decoded.poison))
+        work.is_inserted(source, Inserted(batch.range, *counts))
+
+    def _decoded(self, work: Round, source: Source) -> Future[Decoded]:
+        """Begun now, or before; what failed (the registry was away) begins anew."""
+        begun = work.decoded.get(source)
+        if begun is None or (begun.done() and begun.exception() is not None):
+            begun = self._beside.submit(decode, work.batches[source].records, self._codec)
+            work.decoded[source] = begun
+        return begun
 
     def _commit(self, entries: dict[Source, ledger.Entry]) -> bool:
         if self._positions.commit(entries):
@@ -328,4 +334,17 @@ class Sink:
         self._lags = {source: lag for source, lag in (self._lags | measured).items() if source in self._done}
         for (topic, partition), lag in self._lags.items():
             gauge.labels(GROUP, topic, str(partition)).set(lag)
-        self._metrics.gauge(names.SINK_BUFFER_BYTES).set(sum(held.bytes for held in self._partitions.values()))
+        self._metrics.gauge(names.SINK_BUFFER_BYTES).set(self._held_bytes())
+
+
+def _in_record(message: Message, topic: str) -> InRecord:
+    """Without its headers (analytics.sink.letters)."""
+    key, value = message.key(), message.value()
+    return InRecord(
+        topic,
+        int(message.partition() or 0),
+        int(message.offset() or 0),
+        int(message.timestamp()[1]),
+        key.encode() if isinstance(key, str) else key,
+        value.encode() if isinstance(value, str) else value,
+    )

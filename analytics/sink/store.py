@@ -5,7 +5,7 @@ Every method either did its work or raised DBError (`db.clickhouse_unavailable`)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -19,9 +19,8 @@ from analytics.sink.ledger import Range
 from analytics.sink.rows import COLUMNS, EVENT_ID, INSTANCE, TS, Row, columns
 from core.settings import ClickHouseSettings
 
-# A list of ids is part of the statement's text.
-_IDS_AT_ONCE = 20_000
-_QUERY_BYTES = 8 << 20
+# Up to so many ids stand in the statement; more go beside it as a table, which is thirty times as fast.
+_IDS_IN_TEXT = 200
 # Topic, partition, offset.
 Place = tuple[str, int, int]
 
@@ -84,8 +83,8 @@ class Store:
             self._connection().execute(f"INSERT INTO batches ({names}) VALUES", rows, settings={"async_insert": 0})
 
     def elsewhere(self, batch: Range, rows: Sequence[Row]) -> set[UUID]:
-        """Ids of these rows that are in the table from another place of the log."""
-        not_here = "NOT (_topic = %(topic)s AND _partition = %(partition)s AND _offset BETWEEN %(first)s AND %(last)s)"
+        """Ids of these rows that are in the table from another place of the log; an event has one topic."""
+        not_here = "_topic = %(topic)s AND NOT (_partition = %(partition)s AND _offset BETWEEN %(first)s AND %(last)s)"
         here = {"topic": batch.topic, "partition": batch.partition, "first": batch.first, "last": batch.last}
         return {event_id for event_id, *_ in self._find(rows, not_here, here)}
 
@@ -112,22 +111,23 @@ class Store:
 
     def _find(
         self, rows: Sequence[Row], condition: str = "1", given: Mapping[str, Any] | None = None
-    ) -> Iterator[tuple[UUID, str, int, int]]:
+    ) -> list[tuple[UUID, str, int, int]]:
         """Id and place of the rows of the table that have an id of these and fulfil the condition."""
-        for start in range(0, len(rows), _IDS_AT_ONCE):
-            some = rows[start : start + _IDS_AT_ONCE]
-            times = [row[TS] for row in some]
-            ids = ",".join(f"'{row[EVENT_ID]}'" for row in some)
-            sql = (
-                "SELECT event_id, _topic, _partition, _offset FROM events"
-                " WHERE instance IN %(instances)s"
-                f" AND ts >= fromUnixTimestamp64Milli({min(times)}, 'UTC')"
-                f" AND ts <= fromUnixTimestamp64Milli({max(times)}, 'UTC')"
-                f" AND event_id IN ({ids}) AND {condition}"
-            )
-            values = {"instances": sorted({row[INSTANCE] for row in some}), **(given or {})}
-            with told(self._address):
-                yield from self._connection().execute(sql, values, settings={"max_query_size": _QUERY_BYTES})
+        if not rows:
+            return []
+        times = [row[TS] for row in rows]
+        ids, tables = _listed([row[EVENT_ID] for row in rows])
+        sql = (
+            "SELECT event_id, _topic, _partition, _offset FROM events"
+            " WHERE instance IN %(instances)s"
+            f" AND ts >= fromUnixTimestamp64Milli({min(times)}, 'UTC')"
+            f" AND ts <= fromUnixTimestamp64Milli({max(times)}, 'UTC')"
+            f" AND event_id GLOBAL IN ({ids}) AND {condition}"
+        )
+        values = {"instances": sorted({row[INSTANCE] for row in rows}), **(given or {})}
+        with told(self._address):
+            found: list[tuple[UUID, str, int, int]] = self._connection().execute(sql, values, external_tables=tables)
+        return found
 
     def _connection(self) -> Client:
         if self._client is None:
@@ -137,3 +137,11 @@ class Store:
 
 def _bounds(batch: Range) -> tuple[str, int, int, int]:
     return batch.topic, batch.partition, batch.first, batch.last
+
+
+def _listed(ids: Sequence[UUID]) -> tuple[str, list[dict[str, Any]]]:
+    """What stands between the brackets of IN, and the tables that go with the statement."""
+    if len(ids) <= _IDS_IN_TEXT:
+        return ",".join(f"'{one}'" for one in ids), []
+    wanted = {"name": "wanted", "structure": [("id", "UUID")], "data": [(one,) for one in ids]}
+    return "SELECT id FROM wanted", [wanted]

@@ -71,15 +71,17 @@ def test_a_batch_inserted_again_changes_nothing(database: ClickHouseSettings) ->
     store.close()
 
 
-def test_copies_in_another_batch_are_found(database: ClickHouseSettings) -> None:
+@pytest.mark.parametrize("half", [25, 500])
+def test_copies_in_another_batch_are_found(database: ClickHouseSettings, half: int) -> None:
+    """Few ids stand in the statement, many go beside it."""
     store = Store(database)
-    batch, made = decoded([make.message("i", n, make.BASE_MS + n) for n in range(50)])
+    batch, made = decoded([make.message("i", n, make.BASE_MS + n) for n in range(2 * half)])
     store.insert(batch, made.rows)
-    later, more = decoded([make.message("i", n, make.BASE_MS + n) for n in range(25, 75)], first=1000)
+    later, more = decoded([make.message("i", n, make.BASE_MS + n) for n in range(half, 3 * half)], first=10_000)
     rest = more.without(store.elsewhere(later, more.rows))
-    assert (len(rest.rows), rest.duplicates) == (25, 25)
+    assert (len(rest.rows), rest.duplicates) == (half, half)
     store.insert(later, rest.rows)
-    assert totals(database) == (75, 75, 75)
+    assert totals(database) == (3 * half,) * 3
     store.close()
 
 

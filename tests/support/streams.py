@@ -122,7 +122,9 @@ class Streams:
         return process
 
     def start_sink(self, **env: str) -> Process:
-        process = Process("analytics.sink", {**self.env, **env}, self.folder / "sink.log")
+        # A log for each slot: a process finds its own port in it.
+        log = self.folder / f"{env.get('WHARF_SINK__SLOT', 'sink')}.log"
+        process = Process("analytics.sink", {**self.env, **env}, log)
         self.started.append(process)
         return process
 

@@ -46,6 +46,7 @@ def test_batches_are_the_records_in_order_each_once(places: list[int], sizes: li
     for batch in batches:
         assert (batch.range.first, batch.range.last) == (batch.records[0].offset, batch.records[-1].offset)
         assert len(batch.records) <= LIMITS.records
+        assert batch.bytes == sum(len(r.value or b"") + 1 for r in batch.records)
         assert len(batch.records) == 1 or sum(len(r.value or b"") + 1 for r in batch.records[:-1]) < LIMITS.bytes
     assert held.bytes == len(held) == 0
 
@@ -67,6 +68,7 @@ def test_a_named_range_is_filled_again_with_the_same_records(places: list[int], 
     batches = drain(held, 1e9)
     assert batches[0].range == named
     assert batches[0].replayed
+    assert batches[0].bytes == sum(len(r.value or b"") + 1 for r in batches[0].records)
     assert [one.offset for one in batches[0].records] == places[first : last + 1]
     assert [one.offset for batch in batches[1:] for one in batch.records] == places[last + 1 :]
 
