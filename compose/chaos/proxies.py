@@ -141,8 +141,10 @@ class Directions:
                 self.send_response(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                # A connector that was killed meanwhile does not wait for it.
+                with contextlib.suppress(ConnectionError):
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Requests are not worth a line."""
