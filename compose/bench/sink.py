@@ -36,7 +36,6 @@ INSTANCES, CONTACTS = 40, 5000
 # A conversation's step twice a second is about eight events: 200,000 are seven hours.
 STEP_MS = 500
 EVENTS_PER_STEP = 4
-SHARED = (2, 4)
 POLL_S = 0.1
 JOIN_S, SILENCE_S, FLUSH_S = 90.0, 120.0, 60.0
 _TELL_EACH = 50_000
@@ -44,8 +43,11 @@ _TELL_EACH = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    """At last 2, 4, 8 … sinks share the partitions, up to `sinks`."""
+
     events: int = 200_000
     repeat: int = 3
+    sinks: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +102,13 @@ def run(options: Options, tell: Tell) -> Report:
             tell(f"sink {last.sink.rate:.0f} rows/s, loop {last.loop.rate:.0f}, ready rows {last.ready.rate:.0f}")
         with lab.database("parts") as database:
             spent = loops.parts(database, open_codec(lab.settings), in_thousands(log.values()))
-        shared = {}
-        for count in SHARED:
+        shared: dict[int, Drain] = {}
+        count = 2
+        while count <= options.sinks:
             with lab.database(f"shared_{count}") as database:
                 shared[count] = drain(lab, count, options.events, database)
             tell(f"{count} sinks: {shared[count].rate:.0f} rows/s")
+            count *= 2
     return report(where, options, topics, rounds, spent, shared)
 
 

@@ -103,10 +103,13 @@ def bench_storm(
 def bench_sink(
     events: Annotated[int, typer.Option("--events", min=2000, help="So many records of all event topics.")] = 200_000,
     repeat: Repeat = 3,
+    sinks: Annotated[
+        int, typer.Option("--sinks", min=1, max=32, help="Up to so many share the work at last: 2, 4 …")
+    ] = 4,
     json: Json = False,
 ) -> None:
     """A log full of events into ClickHouse: rows a second against a bare loop, what a row costs, several sinks."""
-    _run(lambda tell: sink.run(sink.Options(events, repeat), tell), json=json)
+    _run(lambda tell: sink.run(sink.Options(events, repeat, sinks), tell), json=json)
 
 
 def bench_queries(
