@@ -60,9 +60,9 @@ it anew, and a statement of your own is always run. `wharf query` asks for that 
 FROM system.events WHERE event LIKE 'QueryCache%'`, or its Prometheus endpoint for `ClickHouseProfileEvents_QueryCacheHits`.
 
 Rows that are copies or parts of one are merged by ClickHouse in the background: read `events`, `contact_events` and `sessions`
-with `FINAL`, sum or merge the columns of the other tables, or ask the views. Events are kept for `clickhouse.retention_days`
-(400) from their receipt, the other tables for `clickhouse.rollup_retention_days` (0: for ever); `wharf clickhouse migrate`
-sets that.
+with `FINAL`, sum or merge the columns of the other tables, or ask the views. `events` and `batches` are kept for
+`clickhouse.retention_days` (400) from their receipt, the other tables for `clickhouse.rollup_retention_days` (0: for ever);
+`wharf clickhouse migrate` sets that.
 
 `wharf clickhouse rebuild --from TIME --to TIME` makes the rollups of a period again from `events`; `wharf clickhouse replay
 --from OFFSET|TIME` reads topics again and brings in what is missing (when to use them: [operations.md](operations.md)). Both may

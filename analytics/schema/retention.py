@@ -1,7 +1,8 @@
 """How long rows are kept, from the settings: set after the migrations, changed only where it differs. Pure but for `apply`.
 
-Events count from `received_at`: what an old history brings is kept as long as what happens today. Rollups are small and are
-kept for ever unless a setting says otherwise; they count from their hour or day.
+Events count from `received_at`: what an old history brings is kept as long as what happens today, and so are the notes of the
+batches it came in: a sink writes one each two seconds and partition. Rollups are small and are kept for ever unless a setting
+says otherwise; they count from their hour or day.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from clickhouse_driver import Client
 from analytics.schema.engines import Engines
 from core.settings import ClickHouseSettings
 
-_RAW = {"events": "received_at"}
+_RAW = {"events": "received_at", "batches": "ingested_at"}
 # The column of each typed table and rollup that tells the time a row stands for.
 ROW_TIMES = {
     "messages": "month",
