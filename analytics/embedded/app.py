@@ -13,9 +13,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from analytics.embedded import http_api, native
+from analytics.embedded import http_api, native, tokens
 from analytics.embedded.access import Accounts
 from analytics.embedded.cache import ResultCache
+from analytics.embedded.disk import Disk
 from analytics.embedded.engine import Engine
 from analytics.embedded.errors import ServerError
 from analytics.embedded.listener import Handler, Listener, Slots
@@ -42,6 +43,9 @@ CONFIG = """<clickhouse>
     <background_pool_size>2</background_pool_size>
     <background_schedule_pool_size>4</background_schedule_pool_size>
     <max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>
+    <storage_configuration><disks><default>
+        <keep_free_space_bytes>{keep}</keep_free_space_bytes>
+    </default></disks></storage_configuration>
 </clickhouse>
 """
 
@@ -64,6 +68,7 @@ class Folder:
     data: Path
     config: Path
     spool: Path
+    disk: Disk
 
 
 @contextmanager
@@ -77,6 +82,8 @@ def own_folder(folder: Path) -> Iterator[Folder]:
             raise DBError("db.clickhouse_unavailable", f"{folder} is in use by another server") from cause
         except OSError as cause:
             raise DBError("db.clickhouse_unavailable", f"{folder} cannot be used: {cause.strerror}") from cause
+        for table in tokens.suspects(found.data):
+            get_logger(__name__).warning("tokens_without_rows_taken_out", table=table.name, parts=tokens.mend(table))
         os.chdir(folder / "work")
         # <timezone> of a configuration means nothing to chDB.
         os.environ["TZ"] = "UTC"
@@ -84,16 +91,18 @@ def own_folder(folder: Path) -> Iterator[Folder]:
 
 
 def _prepared(folder: Path, held: ExitStack) -> Folder:
-    found = Folder(folder / "data", folder / "config.xml", folder / "spool")
+    folder.mkdir(parents=True, exist_ok=True)
+    found = Folder(folder / "data", folder / "config.xml", folder / "spool", Disk(folder))
     for path in (found.data, found.spool, folder / "work"):
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True)
     lock = held.enter_context((folder / "lock").open("w"))
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     # Of inserts that were cut short by our end; their clients never got an answer. First, for a full disk.
     for left in found.spool.iterdir():
         left.unlink()
-    if not found.config.exists() or found.config.read_text() != CONFIG:
-        found.config.write_text(CONFIG)
+    config = CONFIG.format(keep=found.disk.keep)
+    if not found.config.exists() or found.config.read_text() != config:
+        found.config.write_text(config)
     return found
 
 
@@ -128,7 +137,7 @@ class Server:
         started = time.monotonic()
         self._log = get_logger(__name__)
         try:
-            self._engine = Engine(folder.data, folder.config, folder.spool)
+            self._engine = Engine(folder.data, folder.config, folder.spool, folder.disk)
             self._engine.create_database(given.database)
         except ServerError as error:
             raise DBError("db.clickhouse_unavailable", f"{folder.data} cannot be opened: {error.message}") from error

@@ -8,80 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from analytics.embedded.access import HARMLESS_TABLE_FUNCTIONS, reaches_beyond
 from analytics.embedded.blocks import Column
-from analytics.embedded.errors import NOT_ENOUGH_SPACE, SYNTAX_ERROR, ServerError, from_engine
+from analytics.embedded.disk import Disk
+from analytics.embedded.errors import SYNTAX_ERROR, TOO_MANY_ROWS_OR_BYTES, ServerError, from_engine
+from analytics.embedded.quoting import quote, quote_name
 from analytics.embedded.reading import Beyond
+from analytics.embedded.spool import Spooled
 from analytics.embedded.statements import Insert
+from analytics.embedded.upkeep import Upkeep
+from analytics.embedded.wire import CHUNK
 
 # The engine's own failures; chDB raises both.
 _FAILURES: tuple[type[Exception], ...] = (RuntimeError,)
 Progress = Callable[[Mapping[str, int]], None]
-
-
-def quote(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def quote_name(name: str) -> str:
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
-
-
-class Spooled:
-    """Bytes from a client or for it, kept in a file until they are complete. Every failure to keep them is the disk's."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.size = 0
-        self._file: BinaryIO | None = None
-
-    def append(self, data: bytes | bytearray) -> None:
-        try:
-            if self._file is None:
-                self._file = self.path.open("wb")
-            self._file.write(data)
-        except OSError as error:
-            self.drop()
-            raise _no_space(error) from error
-        self.size += len(data)
-
-    @property
-    def grown(self) -> int:
-        """Bytes of what the engine has written into it."""
-        try:
-            return self.path.stat().st_size
-        except FileNotFoundError:
-            return 0
-
-    def close(self) -> None:
-        """All is there, for the engine to read."""
-        if not self.size:
-            self.append(b"")
-        try:
-            if self._file is not None:
-                self._file.close()
-        except OSError as error:
-            raise _no_space(error) from error
-
-    def drop(self) -> None:
-        if self._file is not None:
-            # Closing writes what is left, which a full disk refuses; it closes all the same.
-            with contextlib.suppress(OSError):
-                self._file.close()
-        self.path.unlink(missing_ok=True)
-
-
-def _no_space(error: OSError) -> ServerError:
-    return ServerError(
-        NOT_ENOUGH_SPACE,
-        f"Cannot keep the rows until they are complete: {error.strerror or error} (NOT_ENOUGH_SPACE)",
-    )
 
 
 class Insertion:
@@ -120,6 +67,30 @@ def _check_utf8(sql: str, parameters: Mapping[str, str] | None) -> None:
         except UnicodeEncodeError as error:
             message = f"the query or a value is not UTF-8 at character {error.start} (SYNTAX_ERROR)"
             raise ServerError(SYNTAX_ERROR, message) from error
+
+
+class _Taker(threading.Thread):
+    """Takes what the engine writes into a pipe. Where it cannot be kept, the query is stopped and the rest dropped."""
+
+    def __init__(self, source: int, into: Spooled, most: int, stop: Callable[[], None]) -> None:
+        super().__init__(name="result", daemon=True)
+        self._source = source
+        self._into = into
+        self._most = most
+        self._stop_query = stop
+        self.failure: ServerError | None = None
+
+    def run(self) -> None:
+        while data := os.read(self._source, CHUNK):
+            if self.failure is not None:
+                continue
+            try:
+                if self._into.size + len(data) > self._most:
+                    raise ServerError(TOO_MANY_ROWS_OR_BYTES, f"the result has more than {self._most} bytes")
+                self._into.append(data)
+            except ServerError as error:
+                self.failure = error
+                self._stop_query()
 
 
 class Session:
@@ -165,6 +136,11 @@ class Session:
             result = self._connection.query(sql, format_name, params=dict(parameters or {}))
             return bytes(result.bytes() or b"")
 
+    def change(self, sql: str, format_name: str = "Native", parameters: Mapping[str, str] | None = None) -> bytes:
+        """As `run`, for a statement that writes."""
+        with self._engine.upkeep.writing():
+            return self.run(sql, format_name, parameters)
+
     def stream(
         self, sql: str, format_name: str = "Native", parameters: Mapping[str, str] | None = None
     ) -> Generator[bytes, None, None]:
@@ -180,9 +156,23 @@ class Session:
         finally:
             stream.close()
 
-    def write(self, sql: str, format_name: str, parameters: Mapping[str, str], path: Path) -> None:
-        """A SELECT's result into a file: the engine holds none of it in memory, whatever the format."""
-        self.run(f"{sql}\nINTO OUTFILE {quote(str(path))} FORMAT {format_name}", format_name, parameters)
+    def write(self, sql: str, format_name: str, parameters: Mapping[str, str], into: Spooled, most: int) -> None:
+        """A SELECT's result into a file, by way of a pipe: the engine holds none of it in memory, whatever the format, and
+        it is not the engine that writes it to the disk."""
+        reading, writing = os.pipe()
+        taker = _Taker(reading, into, most, self.kill)
+        taker.start()
+        try:
+            self.run(f"{sql}\nINTO OUTFILE '/dev/fd/{writing}' TRUNCATE FORMAT {format_name}", format_name, parameters)
+        except ServerError as error:
+            raise taker.failure or error from error
+        finally:
+            os.close(writing)
+            taker.join()
+            os.close(reading)
+        if taker.failure is not None:
+            raise taker.failure
+        into.close()
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -199,7 +189,7 @@ class Session:
         rows.close()
         sql = f"{into} FROM INFILE {quote(str(rows.path))} {settings} FORMAT {format_name}"
         _check_utf8(sql, None)
-        with self._told():
+        with self._engine.upkeep.writing(), self._told():
             result = self._connection.query(sql, "Null")
         return int(result.rows_written()), int(result.bytes_written())
 
@@ -210,7 +200,7 @@ class Session:
 
 
 class Engine:
-    def __init__(self, folder: Path, config: Path, spool: Path) -> None:
+    def __init__(self, folder: Path, config: Path, spool: Path, disk: Disk) -> None:
         """Opens the data below `folder`; the working directory must hold no config.xml."""
         # Loads 530 MB of library: only the process that serves it does.
         import chdb
@@ -220,6 +210,7 @@ class Engine:
         major, minor, patch = chdb.engine_version.split(".")[:3]
         self.version = (int(major), int(minor), int(patch))
         self._spool = spool
+        self._disk = disk
         self._target = f"file:{folder}?config-file={config}"
         try:
             # Held open, or the engine would end with its last session.
@@ -227,6 +218,8 @@ class Engine:
         except _FAILURES as error:
             raise from_engine(error) from error
         self._control_lock = threading.Lock()
+        self.upkeep = Upkeep(self._ask, folder, disk)
+        self.upkeep.start()
         self.setting_types = dict(self._rows("SELECT name, type FROM system.settings"))
         table_functions = {name.lower() for [name] in self._rows("SELECT name FROM system.table_functions")}
         functions = [name for [name] in self._rows("SELECT name FROM system.functions")]
@@ -251,7 +244,7 @@ class Engine:
         return session
 
     def spooled(self) -> Spooled:
-        return Spooled(self._spool / uuid.uuid4().hex)
+        return Spooled(self._spool / uuid.uuid4().hex, self._disk)
 
     def create_database(self, name: str) -> None:
         with self._control_lock:
@@ -259,6 +252,18 @@ class Engine:
                 self._control.query(f"CREATE DATABASE IF NOT EXISTS {quote_name(name)}")
             except (*_FAILURES, self.failure) as error:
                 raise from_engine(error) from error
+
+    def _ask(self, sql: str) -> list[list[Any]]:
+        """On a connection of its own, so that nobody waits for it."""
+        connection = self._chdb.connect(self._target)
+        try:
+            found = bytes(connection.query(sql, "JSONCompact").bytes() or b"")
+        except (*_FAILURES, self.failure) as error:
+            raise from_engine(error) from error
+        finally:
+            connection.close()
+        rows: list[list[Any]] = json.loads(found)["data"] if found else []
+        return rows
 
     def kill(self, mark: str) -> None:
         with self._control_lock:
@@ -269,5 +274,6 @@ class Engine:
             return bytes(self._control.query("SELECT 1", "TSV").bytes()) == b"1\n"
 
     def close(self) -> None:
+        self.upkeep.stop()
         with self._control_lock:
             self._control.close()

@@ -262,7 +262,8 @@ class _Requests(BaseHTTPRequestHandler):
             return
         with self._service.watcher.watching(self._client.peer, self._on_sign):
             if statement.kind is not Kind.SELECT:
-                answer.whole(session.run(bare, format_name, parameters), format_name)
+                ask_all = session.change if statement.kind is Kind.WRITE else session.run
+                answer.whole(ask_all(bare, format_name, parameters), format_name)
                 return
             ask = partial(session.stream, bare, format_name, parameters)
             with closing(self._service.cache.answer(caching, bare, format_name, parameters, ask)) as stream:
@@ -271,30 +272,17 @@ class _Requests(BaseHTTPRequestHandler):
     def _write(self, session: Session, sql: str, format_name: str, parameters: dict[str, str], answer: Answer) -> None:
         """A result that is made at once, by way of a file: what went wrong is told before its first byte."""
         result = self._service.engine.spooled()
-        is_too_large = False
-
-        def is_over() -> bool:
-            return result.grown > _MAX_WHOLE_BYTES
-
-        def on_sign() -> None:
-            nonlocal is_too_large
-            if is_over():
-                is_too_large = True
-                session.kill()
-            else:
-                self._on_sign()
-
         try:
-            with self._service.watcher.watching(self._client.peer, on_sign, is_over):
-                session.write(sql, format_name, parameters, result.path)
+            with self._service.watcher.watching(self._client.peer, self._on_sign):
+                session.write(sql, format_name, parameters, result, _MAX_WHOLE_BYTES)
             with result.path.open("rb") as file:
-                answer.file(file, result.grown, format_name)
+                answer.file(file, result.size, format_name)
         except ServerError as error:
-            if not is_too_large or error.code != QUERY_WAS_CANCELLED:
+            if error.code != TOO_MANY_ROWS_OR_BYTES or "bytes" not in error.message:
                 raise
-            streamed = "TabSeparated, CSV, JSONEachRow, Native or RowBinary"
-            text = f"the result as {format_name} has more than {_MAX_WHOLE_BYTES} bytes: ask for {streamed}, which are streamed"
-            raise ServerError(TOO_MANY_ROWS_OR_BYTES, f"{text} (TOO_MANY_ROWS_OR_BYTES)") from error
+            others = "TabSeparated, CSV, JSONEachRow, Native or RowBinary, which are streamed"
+            text = f"{error.message} as {format_name}: ask for {others} (TOO_MANY_ROWS_OR_BYTES)"
+            raise ServerError(TOO_MANY_ROWS_OR_BYTES, text) from error
         finally:
             result.drop()
 

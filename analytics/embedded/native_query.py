@@ -84,7 +84,8 @@ class NativeQuery:
         if statement.kind is Kind.SELECT:
             self._select(bare)
         else:
-            self._all_at_once(bare)
+            ask = self._session.change if statement.kind is Kind.WRITE else self._session.run
+            self._all_at_once(ask(bare))
 
     def _select(self, sql: str) -> None:
         rows = sent = size = 0
@@ -108,8 +109,7 @@ class NativeQuery:
         self._session.watch_progress(None)
         return tuple(column for column, _ in self._session.columns_of(f"({sql})"))
 
-    def _all_at_once(self, sql: str) -> None:
-        native = self._session.run(sql)
+    def _all_at_once(self, native: bytes) -> None:
         if not native:
             self._link.send_progress(self._counts, at_once=True)
             return

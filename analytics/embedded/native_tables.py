@@ -6,10 +6,12 @@ from types import TracebackType
 from typing import Final
 
 from analytics.embedded.blocks import Column
-from analytics.embedded.engine import Engine, Session, Spooled, quote_name
+from analytics.embedded.engine import Engine, Session
 from analytics.embedded.errors import ProtocolError, ServerError
 from analytics.embedded.link import Link
 from analytics.embedded.packets import FromClient
+from analytics.embedded.quoting import quote_name
+from analytics.embedded.spool import Spooled
 
 MAX_TABLES: Final = 100
 

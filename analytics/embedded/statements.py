@@ -20,7 +20,8 @@ class Kind(Enum):
     SHOW = "show"  # rows, all at once
     USE = "use"  # no rows; the session's database is another one behind it
     INSERT = "insert"  # followed by blocks
-    OTHER = "other"  # no rows; an INSERT with its data or SELECT is one
+    WRITE = "write"  # no rows; makes some or room for them: CREATE, and an INSERT that has its query
+    OTHER = "other"  # no rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +130,11 @@ class _Scan:
 
     def kind(self) -> Kind:
         if self._opening is not None and self._opening.is_word(*_SELECTS):
-            return Kind.OTHER if self._inserts else Kind.SELECT
+            return Kind.WRITE if self._inserts else Kind.SELECT
         if self._begins and self._begins[0].is_word(*_SHOWS):
             return Kind.SHOW
+        if self._begins and self._begins[0].is_word("CREATE"):
+            return Kind.WRITE
         return Kind.USE if self._begins and self._begins[0].is_word("USE") else Kind.OTHER
 
     def without_format(self, sql: str) -> tuple[str, str]:
@@ -228,7 +231,7 @@ def _insert(sql: str, found: Iterator[Token]) -> Statement:
 def _as_a_whole(sql: str, *found: Iterable[Token]) -> Statement:
     """An INSERT that the engine gets as it stands: its rows come from a query."""
     _Scan().all(*found)
-    return Statement(Kind.OTHER, sql, "")
+    return Statement(Kind.WRITE, sql, "")
 
 
 def _as_utf8(sql: str) -> str:

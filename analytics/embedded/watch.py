@@ -1,4 +1,4 @@
-"""Sees that a client cancels or leaves, or that a query has gone too far, while it runs and nobody reads its socket."""
+"""Sees that a client cancels or leaves while its query runs and nobody reads its socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ LOOK_SECONDS = 0.1
 class _Watched:
     peer: socket.socket
     on_sign: Callable[[], None]
-    is_over: Callable[[], bool]
     told: bool = False
 
 
@@ -42,14 +41,12 @@ class Watcher:
         self._thread.join()
 
     @contextlib.contextmanager
-    def watching(
-        self, peer: socket.socket, on_sign: Callable[[], None], is_over: Callable[[], bool] = lambda: False
-    ) -> Iterator[None]:
-        """Inside the `with`, and never behind it, `on_sign` is called in the watcher's thread: once when anything comes or
-        ends, and as long as `is_over`."""
+    def watching(self, peer: socket.socket, on_sign: Callable[[], None]) -> Iterator[None]:
+        """Inside the `with`, and never behind it, `on_sign` is called once in the watcher's thread when anything comes or
+        ends."""
         number = peer.fileno()
         with self._lock:
-            self._watched[number] = _Watched(peer, on_sign, is_over)
+            self._watched[number] = _Watched(peer, on_sign)
         try:
             yield
         finally:
@@ -68,12 +65,12 @@ class Watcher:
 
     def _signs(self) -> list[Callable[[], None]]:
         with self._lock:
-            found = [watched for watched in self._watched.values() if watched.is_over()]
+            found: list[Callable[[], None]] = []
             poll = select.poll()
             for number, watched in self._watched.items():
                 if not watched.told and watched.peer.fileno() == number:
                     poll.register(number, select.POLLIN)
             for number, _ in poll.poll(0):
                 self._watched[number].told = True
-                found.append(self._watched[number])
-            return [watched.on_sign for watched in found]
+                found.append(self._watched[number].on_sign)
+            return found
