@@ -51,6 +51,7 @@ def test_inbound(tmp_path: Path) -> None:
     body = bench(tmp_path, "inbound", "--sessions=3", "--messages=5", "--repeat=1", "--seconds=1", "--backlog=30")
     assert names(body) == ["cpu_ms_per_message", "half_load_p99_ms", "backlog_messages_per_s"]
     assert body["figures"]["messages"] == 15
+    assert body["figures"]["with_analytics"] is False
     assert body["figures"]["bare_cpu_ms_per_message"] > 0
 
 
