@@ -13,7 +13,8 @@ Of whoever finds a gate that its holder has not touched for STALE_MS:
 Proof that nothing is inserted while a rebuild works. Take an insert of a range that overlaps the work. Its look (S1) came
 before the gate was closed, or it would have seen that. So its mark was committed before that, and the second look at the
 ledger (R2) came later and found no mark: the range was done, the insert over. A process that stood still and inserts later
-does so under a token that ClickHouse knows, since done means inserted, and replacing a partition keeps the tokens.
+does so under a token that ClickHouse knows, since done means inserted, and replacing a partition keeps the tokens. (As long
+as ClickHouse remembers: analytics.schema.engines has how many. What such a process counts again later, a rebuild puts right.)
 Proof that nothing is replaced after a gate was broken: its staging tables are gone, and never come back (R1, B1).
 Names carry an id that is used once, so nobody breaks a gate that he did not look at. Several gates at once do no harm: no
 rebuild works while a sink inserts, and two rebuilds compute the same.

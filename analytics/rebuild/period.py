@@ -92,8 +92,8 @@ def _joined(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 
 def _floor(hour: int, unit: Unit) -> int:
-    moment = _moment(hour).replace(hour=0)
-    return _hour(moment.replace(day=1) if unit == "month" else moment)
+    day = moment(hour).replace(hour=0)
+    return _hour(day.replace(day=1) if unit == "month" else day)
 
 
 def _ceil(hour: int, unit: Unit) -> int:
@@ -101,21 +101,22 @@ def _ceil(hour: int, unit: Unit) -> int:
     if start == hour:
         return hour
     # 32 days after the first of a month is in the next one.
-    after = _moment(start) + timedelta(days=32 if unit == "month" else 1)
+    after = moment(start) + timedelta(days=32 if unit == "month" else 1)
     return min(_floor(_hour(after), unit), END)
 
 
-def _moment(hour: int) -> datetime:
+def moment(hour: int) -> datetime:
+    """The hour's beginning."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(hours=hour)
 
 
-def _hour(moment: datetime) -> int:
-    return int(moment.timestamp()) // 3600
+def _hour(time: datetime) -> int:
+    return int(time.timestamp()) // 3600
 
 
 def _time(hour: int) -> str:
-    return f"{_moment(hour):%Y-%m-%d %H:%M:%S}"
+    return f"{moment(hour):%Y-%m-%d %H:%M:%S}"
 
 
 def _date(hour: int) -> str:
-    return f"{_moment(hour):%Y-%m-%d}"
+    return f"{moment(hour):%Y-%m-%d}"

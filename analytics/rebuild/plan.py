@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from analytics.rebuild.period import HOUR_MS, Period
+from analytics.rebuild.period import HOUR_MS, Period, moment
 from analytics.rebuild.rollups import Rollup
 from core.errors import APIError
 
@@ -39,9 +39,9 @@ def of_period(rollups: Sequence[Rollup], period: Period, since: int) -> list[Wor
     for one in work:
         if one.period.since(since) != one.period:
             text = (
-                f"{one.rollup.name} would be rebuilt {one.period}, but events are kept since {Period.between(since * HOUR_MS)}: "
-                "what the raw table has dropped would be lost from the rollup. Take a later --from, or --beyond-retention "
-                "if nothing was dropped yet"
+                f"{one.rollup.name} would be rebuilt {one.period}, but events are kept since "
+                f"{moment(since):%Y-%m-%d %H:%M} only: what the raw table has dropped would be lost from "
+                "the rollup. Take a later --from, or --beyond-retention if nothing was dropped yet"
             )
             raise APIError("api.conflict", text, field="--from")
     return work

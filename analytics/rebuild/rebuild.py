@@ -56,11 +56,12 @@ _KEEPS_REPLACED_AWAY = (26, 6)
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was done to a rollup. `events_before` and `events_after`: what it counted in its period, if it counts."""
+    """What was done to a rollup. `rows` it has in its period, where they were replaced; `events_before` and `events_after`:
+    what it counted there, if it counts."""
 
     work: Work
-    rows: int
     seconds: float
+    rows: int | None = None
     events_before: int | None = None
     events_after: int | None = None
 
@@ -114,7 +115,7 @@ class _Attempt:
         began = time.monotonic()
         self._insert(work, work.rollup.name, work.rollup.rows(self._engines, work.period.condition(work.rollup.of)))
         self._asked.tell(f"{work.rollup.name}: has what it lacked")
-        return Done(work, 0, time.monotonic() - began)
+        return Done(work, time.monotonic() - began)
 
     # -- rows that are replaced
 
@@ -147,6 +148,7 @@ class _Attempt:
 
     def _fill(self, work: Work) -> list[str]:
         """The partitions that are to be replaced."""
+        began = time.monotonic()
         rollup, database = work.rollup, self._engines.database
         staging, condition = gates.staging_name(self._id, rollup.name), work.period.condition(rollup.time)
         self._insert(work, staging, rollup.rows(self._engines, outcome=condition))
@@ -155,6 +157,7 @@ class _Attempt:
             listed = ", ".join(f"'{partition}'" for partition in partitions)
             rest = f"(SELECT * FROM {database}.{rollup.name} WHERE _partition_id IN ({listed}) AND NOT {condition})"
             self._insert(work, staging, rest)
+        self._asked.tell(f"{rollup.name}: computed in {time.monotonic() - began:.1f} s")
         self._asked.faults.reach("after_fill")
         return partitions
 
@@ -177,7 +180,7 @@ class _Attempt:
             self._asked.faults.reach("after_replace")
         counts = "" if before is None else f", counted {before:,} events, counts {after:,}"
         self._asked.tell(f"{rollup.name}: {rows:,} rows {work.period}{counts}")
-        return Done(work, int(rows), time.monotonic() - began, before, after)
+        return Done(work, time.monotonic() - began, int(rows), before, after)
 
     def _insert(self, work: Work, table: str, source: str) -> None:
         database = self._engines.database

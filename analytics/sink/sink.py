@@ -100,7 +100,8 @@ class Sink:
         return Check(self._joined, f"{len(self._partitions)} partitions, {lag} records behind")
 
     def clickhouse_health(self) -> Check:
-        return Check(self._trouble is None, self._trouble or ("rebuilds rollups" if self._held else "takes inserts"))
+        working = "held: rollups are rebuilt" if self._held else "takes inserts"
+        return Check(self._trouble is None, self._trouble or working)
 
     def run(self) -> None:
         prefix = self._settings.kafka.prefix

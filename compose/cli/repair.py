@@ -176,8 +176,12 @@ def _show_parts(parts: Sequence[Part], *, json: bool) -> None:
     for one in parts if json else ():
         print_json(_part(one))
     if not json:
-        rows = [(one.topic, one.partition, one.first, one.last, one.offsets, one.gone, one.left) for one in parts]
-        print_table(("topic", "partition", "from", "to", "offsets", "gone", "left to the sink"), rows, empty="")
+        rows = [
+            (one.topic, one.partition, one.first, one.last, one.offsets, one.gone, one.left)
+            for one in parts
+            if one.offsets or one.gone or one.left
+        ]
+        print_table(("topic", "partition", "from", "to", "offsets", "gone", "left to the sink"), rows, empty="nothing")
         note(_extent(parts))
 
 

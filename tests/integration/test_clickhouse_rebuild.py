@@ -8,7 +8,7 @@ import io
 import json
 import os
 import secrets
-import subprocess
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +27,10 @@ from analytics.rebuild.period import Period
 from analytics.rebuild.rebuild import Rebuilder
 from analytics.rebuild.rollups import rollups
 from analytics.schema.engines import Engines
-from analytics.sink.group import Standing
+from analytics.sink.group import Standing, standings
 from analytics.sink.ledger import Range
+from analytics.sink.rows import TOPICS
+from analytics.sink.sink import GROUP
 from compose.cli.app import build
 from core.errors import APIError
 from core.faults import Faults, RebuildPoint
@@ -94,8 +96,8 @@ class Damaged:
         settings = self.streams.settings.model_copy(update={"clickhouse": self.database})
         Rebuilder(settings, "wharf again", Faults(), lambda _text: None).run(plan.of_period(rollups(), EVERYTHING, 0))
 
-    def dying(self, point: str, *words: str, nth: int = 1, signal: str = "KILL") -> Process:
-        faults = json.dumps({"crash": {"point": point, "nth": nth, "signal": signal}})
+    def dying(self, point: str, *words: str, nth: int = 1, by: str = "KILL") -> Process:
+        faults = json.dumps({"crash": {"point": point, "nth": nth, "signal": by}})
         log = self.streams.folder / "wharf.log"
         process = Process("compose.cli", {**self.streams.env, "WHARF_TEST_FAULTS": faults}, log, "clickhouse", *words)
         self.streams.started.append(process)
@@ -238,23 +240,45 @@ def test_a_range_that_a_dead_sink_left_half_inserted_is_waited_for(damaged: Dama
 
 def test_a_rebuild_that_stood_still_replaces_nothing_when_it_wakes(damaged: Damaged) -> None:
     """Its gate is broken by the sink, more is inserted, then it goes on."""
-    asleep = damaged.dying("after_fill", "rebuild", "--from", FIRST_HOUR, nth=7, signal="STOP")
+    asleep = damaged.dying("after_fill", "rebuild", "--from", FIRST_HOUR, nth=7, by="STOP")
     wait_until(lambda: damaged.look().closed, SECONDS, "the gate is closed")
     sink = damaged.sink()
     produce(damaged.streams, 10)
-    wait_until(lambda: "rebuilds rollups" in str(sink.health()), SECONDS, "the sink is held")
+    wait_until(lambda: "held: rollups are rebuilt" in str(sink.health()), SECONDS, "the sink is held")
     wait_until(lambda: _stopped(asleep.pid), SECONDS, "the rebuild stands still")
     damaged.looks_dead()
     wait_equal(damaged.streams, damaged.database)
     assert [line["run_again"] for line in sink.lines() if line["event"] == "rebuild_died"] == ["wharf again"]
-    subprocess.run(["kill", "-CONT", str(asleep.pid)], check=True)
+    go_on(asleep)
     assert asleep.wait(SECONDS) == 1
     assert "run it again" in asleep.tail()
     sink.stop()
 
 
+def go_on(process: Process) -> None:
+    os.kill(process.pid, signal.SIGCONT)
+
+
 def _stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_a_sink_that_looked_before_there_was_a_gate_looks_again_before_it_inserts(damaged: Damaged) -> None:
+    """It stands still between its first look and its mark; meanwhile a rebuild has closed its gate and filled its tables."""
+    held = json.dumps({"crash": {"point": "before_pending", "signal": "STOP"}})
+    sink = damaged.sink(WHARF_TEST_FAULTS=held, WHARF_SINK__SESSION_TIMEOUT_MS="120000")
+    produce(damaged.streams, 10)
+    wait_until(lambda: _stopped(sink.pid), SECONDS, "the sink stands still")
+    filled = damaged.dying("after_fill", "rebuild", "--from", FIRST_HOUR, nth=7, by="STOP")
+    wait_until(lambda: _stopped(filled.pid), SECONDS, "the rebuild stands still")
+    go_on(sink)
+    wait_until(lambda: "held: rollups are rebuilt" in str(sink.health()), SECONDS, "the sink is held")
+    stands = standings(damaged.streams.clients, GROUP, TOPICS)
+    assert any(one.pending for one in stands.values())
+    go_on(filled)
+    filled.wait(SECONDS)
+    wait_equal(damaged.streams, damaged.database)
+    sink.stop()
 
 
 def test_a_mark_that_comes_after_the_first_look_opens_the_gate_again(damaged: Damaged) -> None:
@@ -264,12 +288,12 @@ def test_a_mark_that_comes_after_the_first_look_opens_the_gate_again(damaged: Da
     told = iter([busy, idle, busy, busy, idle, idle])
     seen: list[str] = []
 
-    def standings() -> dict[tuple[str, int], Standing]:
+    def stands() -> dict[tuple[str, int], Standing]:
         seen.extend(one.state for one in damaged.look().standing)
         return next(told)
 
     with Hold(damaged.database, engines, "0badc0de", "wharf again", lambda _text: None) as hold:
-        hold.close(standings, 30)
+        hold.close(stands, 30)
         assert damaged.look().closed
     assert seen == ["closing", "closing", "closed", "closing", "closing", "closed"]
     assert not damaged.look().held
@@ -339,10 +363,10 @@ def test_the_server_killed_while_it_is_rebuilt(damaged: Damaged, clickhouse: Run
     """The command begins again by itself once the server is back."""
     truth = damaged.truth()
     damaged.damage()
-    asleep = damaged.dying("after_replace", "rebuild", "--from", FIRST_HOUR, nth=2, signal="STOP")
+    asleep = damaged.dying("after_replace", "rebuild", "--from", FIRST_HOUR, nth=2, by="STOP")
     wait_until(lambda: _stopped(asleep.pid), SECONDS, "the rebuild stands still")
     clickhouse.kill()
-    subprocess.run(["kill", "-CONT", str(asleep.pid)], check=True)
+    go_on(asleep)
     clickhouse.start()
     assert asleep.wait(SECONDS) == 0, asleep.tail()
     assert damaged.truth() == truth

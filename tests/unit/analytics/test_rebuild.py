@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics import gate
@@ -31,6 +31,7 @@ def start_of(hour: int, unit: Unit) -> datetime:
     return moment.replace(hour=0) if unit == "day" else moment.replace(hour=0, day=1)
 
 
+@settings(deadline=None)
 @given(st.sets(HOURS, max_size=40), st.sampled_from(["hour", "day", "month"]))
 def test_widening_keeps_every_hour_and_cuts_no_day_or_month(hours: set[int], unit: Unit) -> None:
     period = Period.of_hours(hours)

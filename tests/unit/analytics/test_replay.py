@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.replay import audit, progress
@@ -35,6 +35,7 @@ def test_what_is_read_of_a_partition(
     assert part(SOURCE, asked, kept, position) == expected
 
 
+@settings(deadline=None)
 @given(OFFSETS, OFFSETS, OFFSETS, OFFSETS, OFFSETS)
 def test_each_offset_asked_for_is_read_gone_or_left_and_none_of_the_sinks_is_read(
     start: int, length: int, low: int, kept: int, done: int
@@ -60,6 +61,7 @@ def test_only_runs_that_no_line_covers_get_a_line() -> None:
     assert audit.lines(batch(0, 1), [(0, 5)], set(), set()) == []
 
 
+@settings(deadline=None)
 @given(st.sets(OFFSETS, min_size=1), st.lists(st.tuples(OFFSETS, OFFSETS)), st.sets(OFFSETS), st.sets(OFFSETS))
 def test_lines_count_each_uncovered_record_once(
     offsets: set[int], ranges: list[tuple[int, int]], rows: set[int], poison: set[int]
