@@ -17,7 +17,7 @@ from typing import Final
 _LOG = re.compile(r"deduplication_log_(\d+)\.txt")
 _ENTRY = re.compile(rb"([12])\t([^\t\n]+)\t[^\t\n]+\n")
 # Partition, first and last block, level, and perhaps a mutation.
-_PART = re.compile(r"(.+)_(\d+)_(\d+)_\d+(?:_\d+)?")
+_PART = re.compile(r"([^_]+)_(\d+)_(\d+)_\d+(?:_\d+)?")
 _ADDED: Final = b"1"
 # Who repeats an insert does so soon.
 _NEWEST: Final = 1_000

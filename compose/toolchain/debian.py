@@ -10,6 +10,7 @@ import sys
 # program the tests run → package that has it
 TEST_PROGRAMS = {
     "kcat": "kcat",
+    "strace": "strace",
     "clickhouse-client": "clickhouse-client",
     "clickhouse-server": "clickhouse-server",
 }

@@ -61,6 +61,11 @@ class RunningClickHouse:
         if wait:
             wait_until(self._answers, READY_SECONDS, f"ClickHouse answers (log in {self._folder})")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from analytics.sink.rows import LATEST_MS
 from core import ids
 from core.envelope import envelope
 from core.settings import ClickHouseSettings
@@ -81,12 +82,42 @@ Event = tuple[str, int, int, str]
 
 
 def identity(topic: str, partition: int, record: Record) -> Event:
-    """What makes a record of the log one event."""
+    """What makes a record of the log one event. Its hour is the nearest that ClickHouse can tell."""
     if topic == "results":
         event_id = ids.result_event_id(record["result_id"], record["revision"], record["state"])
-        return topic, partition, record["occurred_at"] // HOUR_MS, event_id
+        return topic, partition, _hour(record["occurred_at"]), event_id
     head = record["envelope"]
-    return topic, partition, head["occurred_at"] // HOUR_MS, head["event_id"]
+    return topic, partition, _hour(head["occurred_at"]), head["event_id"]
+
+
+def _hour(at_ms: int) -> int:
+    return min(max(at_ms, 0), LATEST_MS) // HOUR_MS
+
+
+# What a table that is fed by `events` holds, and the same made of `events`.
+_FED = {
+    "contact_events": (
+        "SELECT count() FROM contact_events FINAL",
+        "SELECT countIf(contact != '' AND NOT from_self) FROM events FINAL",
+    ),
+    "messages": (
+        """SELECT instance, month, message_id, max(chat), min(sent), min(server_ack), min(delivered), min(read), min(failed)
+        FROM messages GROUP BY instance, month, message_id ORDER BY 1, 2, 3""",
+        """SELECT instance, toStartOfMonth(toDate(ts)) AS month, message_id, max(chat),
+            minOrNullIf(ts, kind IN ('message.new', 'result.sent')), minOrNullIf(ts, kind = 'status.server_ack'),
+            minOrNullIf(ts, kind IN ('status.delivered', 'status.read', 'status.played')),
+            minOrNullIf(ts, kind IN ('status.read', 'status.played')), minOrNullIf(ts, kind = 'status.failed')
+        FROM events FINAL WHERE direction = 'out' AND message_id != '' AND NOT from_self
+            AND (kind = 'message.new' OR family = 'status' OR (kind = 'result.sent' AND content_type = 'send'))
+        GROUP BY instance, month, message_id ORDER BY 1, 2, 3""",
+    ),
+    "contacts_day": (
+        """SELECT instance, day, direction, uniqCombined64Merge(15)(contacts)
+        FROM contacts_day GROUP BY instance, day, direction ORDER BY 1, 2, 3""",
+        """SELECT instance, toDate(ts) AS day, direction, uniqCombined64(15)(contact)
+        FROM events FINAL WHERE family = 'message' AND contact != '' GROUP BY instance, day, direction ORDER BY 1, 2, 3""",
+    ),
+}
 
 
 def differences(log: Iterable[Event], settings: ClickHouseSettings) -> list[str]:
@@ -138,4 +169,7 @@ def differences(log: Iterable[Event], settings: ClickHouseSettings) -> list[str]
     ]
     if digests != live:
         out.append(f"rollup of latencies: {digests} against {live}")
+    for table, (fed, made) in _FED.items():
+        if (there_is := query(settings, fed)) != (should_be := query(settings, made)):
+            out.append(f"{table}: {there_is[:3]} against {should_be[:3]}, {len(there_is)} and {len(should_be)} rows")
     return out
