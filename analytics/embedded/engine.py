@@ -181,6 +181,9 @@ class Session:
             yield
         except (*_FAILURES, self._engine.failure) as error:
             raise from_engine(error) from error
+        except UnicodeDecodeError as error:
+            # Of a failure whose text quotes bytes that are no UTF-8.
+            raise from_engine(RuntimeError(error.object.decode("utf-8", "replace"))) from error
 
     def insert(self, insert: Insert, format_name: str) -> Insertion:
         return Insertion(self, insert, format_name, self._engine.spooled())

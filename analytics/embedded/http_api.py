@@ -144,7 +144,7 @@ class _Requests(BaseHTTPRequestHandler):
                 raise leaving()
             self._check_origin()
             body = Body(self.headers, cast(BinaryIO, self.rfile))
-            if urlsplit(self.path).path in ("/ping", "/replicas_status"):
+            if self.path.partition("?")[0] in ("/ping", "/replicas_status"):
                 answer.whole(b"Ok.\n")
                 return
             with self._service.counted("http"):
@@ -162,7 +162,10 @@ class _Requests(BaseHTTPRequestHandler):
     # --- who asks -------------------------------------------------------------------------------------------------
 
     def _check_origin(self) -> None:
-        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+        try:
+            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+        except ValueError as cause:
+            raise Denied(AUTHENTICATION_FAILED, "the Host header is none") from cause
         is_page = self.headers.get("Origin") is not None or self.headers.get("Sec-Fetch-Site", "none") != "none"
         if is_page or host not in _LOOPBACK:
             raise Denied(AUTHENTICATION_FAILED, "requests of web pages and for other host names are not answered here")
@@ -288,10 +291,9 @@ class _Requests(BaseHTTPRequestHandler):
 
 
 def _parameters(path: str) -> dict[str, str]:
+    query = path.partition("?")[2]
     try:
-        found = parse_qsl(
-            urlsplit(path).query, keep_blank_values=True, errors="surrogateescape", max_num_fields=_MAX_PARAMETERS
-        )
+        found = parse_qsl(query, keep_blank_values=True, errors="surrogateescape", max_num_fields=_MAX_PARAMETERS)
     except ValueError as cause:
         raise ServerError(SYNTAX_ERROR, f"the address cannot be read: {cause}") from cause
     return dict(found)

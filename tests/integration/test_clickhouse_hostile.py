@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +125,7 @@ def test_limits_hold_in_queries_inside_the_query(running: Embedded) -> None:
 
 def test_where_a_token_ends_is_where_the_engine_says(running: Embedded) -> None:
     with running.server.client() as client:
-
-        def ask(texts: list[bytes]) -> list[hostile.EngineTokens]:
-            values = ",".join(f"('{sql.hex()}')" for sql in texts)
-            found = client.execute(
-                f"SELECT tokenizeQuery(unhex(h)) FROM values('h String', {values})", settings={"max_threads": 1}
-            )
-            return [tokens for (tokens,) in found]
-
-        hostile.lexer(random.Random(16), 10_000, ask)
+        hostile.lexer(random.Random(16), 10_000, partial(hostile.engine_tokens, client))
 
 
 # --- clients ----------------------------------------------------------------------------------------------------------
@@ -306,6 +299,14 @@ def test_texts_that_are_no_utf8_are_told(running: Embedded) -> None:
     assert (answer.status_code, "not UTF-8" in answer.text) == (400, True)
     answer = httpx.get(f"{running.url}/?query=SELECT%20%7Bx:String%7D&param_x=%ff")
     assert "X-ClickHouse-Exception-Code" in answer.headers
+    into = {"user": "default", "query": "INSERT INTO wharf.hostile FORMAT CSV"}
+    answer = httpx.post(running.url, params=into, content=b"1\r\xb7\xc9")
+    assert answer.headers["X-ClickHouse-Exception-Code"] == "27", "its text has the bytes"
+    answer = httpx.get(running.url, headers={"Host": "[::1"})
+    assert answer.status_code == 403
+    with socket.create_connection(("127.0.0.1", running.http_port)) as peer:
+        peer.sendall(b"GET //[?query=SELECT%201 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert peer.recv(100).startswith(b"HTTP/1.1 200")
 
 
 # --- beginning and end ------------------------------------------------------------------------------------------------

@@ -16,11 +16,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support import hostile, hostile_clickhouse
+from tests.support import clickhouse_servers, hostile, hostile_clickhouse
 
 pytestmark = pytest.mark.timeout(3_600)
 ROOT = Path(__file__).parents[2]
@@ -84,9 +85,28 @@ def test_python_targets(tmp_path: Path) -> None:
         ("damaged blocks for ClickHouse", hostile_clickhouse.damaged_blocks, 100_000),
         ("damaged packets for ClickHouse", hostile_clickhouse.damaged_packets, 100_000),
         ("damaged statements for ClickHouse", hostile_clickhouse.damaged_statements, 200_000),
+        ("bodies for ClickHouse", hostile_clickhouse.bodies, 50_000),
     ]
     for name, target, inputs in targets:
         seed, began = secrets.randbits(32), time.monotonic()
         print(f"{name}: seed {seed}")
         target(random.Random(seed), inputs)
         record(name, inputs, began, seed=seed)
+
+
+def test_clickhouse(tmp_path: Path) -> None:
+    """Its lexer against the engine's own, and clients of a running server, which has no failure of its own in its log."""
+    with clickhouse_servers.embedded(tmp_path, max_connections="24", reader_max_seconds="2") as server:
+        server.server.execute("CREATE TABLE wharf.hostile (a UInt32, s String) ENGINE = MergeTree ORDER BY a")
+        with server.server.client() as client:
+            lexer = partial(hostile_clickhouse.lexer, ask=partial(hostile_clickhouse.engine_tokens, client))
+            clients = partial(hostile_clickhouse.clients, port=server.port, http_port=server.http_port)
+            for name, target, inputs in (
+                ("lexer of ClickHouse", lexer, 300_000),
+                ("clients of ClickHouse", clients, 20_000),
+            ):
+                seed, began = secrets.randbits(32), time.monotonic()
+                print(f"{name}: seed {seed}")
+                target(random.Random(seed), inputs)
+                record(name, inputs, began, seed=seed)
+        assert "connection_failed" not in server.log()

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from email.message import Message
 
 import lz4.frame
+from clickhouse_driver import Client
 
 from analytics.embedded import blocks, frames, packets, reading, statements, types
 from analytics.embedded.blocks import BLOCK_INFO
@@ -214,6 +215,12 @@ def lexer(rng: random.Random, inputs: int, ask: Callable[[list[bytes]], list[Eng
                 (token.start, token.end, token.kind) for token in found if token.kind != "other" and token.end <= end
             ]
             assert ours == [(*at, KINDS[kind]) for *at, kind in theirs if kind in KINDS and at[1] <= end], sql
+
+
+def engine_tokens(client: Client, texts: list[bytes]) -> list[EngineTokens]:
+    values = ",".join(f"('{sql.hex()}')" for sql in texts)
+    sql = f"SELECT tokenizeQuery(unhex(h)) FROM values('h String', {values})"
+    return [tokens for (tokens,) in client.execute(sql, settings={"max_threads": 1})]
 
 
 def bodies(rng: random.Random, inputs: int) -> None:
