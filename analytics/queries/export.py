@@ -13,7 +13,8 @@ import httpx
 from clickhouse_driver.errors import ServerException
 
 from analytics.client import ANSWER_SECONDS, CONNECT_SECONDS, as_ours, require_enabled
-from analytics.queries.run import limits, parameters
+from analytics.queries.limits import limits, named
+from analytics.queries.run import parameters
 from core.errors import APIError, DBError, WharfError
 from core.settings import ClickHouseSettings
 
@@ -37,6 +38,7 @@ def export(settings: ClickHouseSettings, sql: str, values: Mapping[str, str], ou
     patience = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
     try:
         with (
+            named(settings),
             httpx.Client(headers=headers, timeout=patience, trust_env=False) as client,
             client.stream("POST", f"http://{address}/", params=given, content=sql.encode()) as answer,
         ):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from analytics.client import connected
+from analytics.queries.limits import limits, named
 from core.settings import ClickHouseSettings
 
 
@@ -21,7 +22,7 @@ def run(settings: ClickHouseSettings, sql: str, values: Mapping[str, str], *, ca
     """`values` are ClickHouse's own parameters (`{name:Type}` in the statement). With `cache_seconds` the answer may be one
     that the server gave so long ago. APIError for a wrong statement."""
     params = parameters(values)
-    with connected(settings, reader=True) as client:
+    with named(settings), connected(settings, reader=True) as client:
         if settings.external:
             # The driver has no other way to give parameters to a server of a newer protocol.
             for name, text in params.items():
@@ -47,23 +48,6 @@ def _zoned(cell: Any) -> Any:
 def parameters(values: Mapping[str, str]) -> dict[str, str]:
     """As ClickHouse takes them, in the protocol's settings and in an address alike."""
     return {f"param_{name}": _escaped(value) for name, value in values.items()}
-
-
-def limits(settings: ClickHouseSettings) -> dict[str, Any]:
-    """The embedded server has them for its reader; another server is told, should its reader be a user like any other."""
-    if not settings.external:
-        return {}
-    return {
-        # No change of data, but these very settings.
-        "readonly": 2,
-        # Of the times in parameters and answers.
-        "session_timezone": "UTC",
-        "max_execution_time": settings.reader_max_seconds,
-        "max_memory_usage": settings.reader_max_memory_bytes,
-        "max_result_rows": settings.reader_max_result_rows,
-        "max_rows_to_read": settings.reader_max_rows_to_read,
-        "result_overflow_mode": "throw",
-    }
 
 
 def _cache(seconds: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import socket
 import threading
@@ -15,6 +16,10 @@ import httpx
 import pytest
 from clickhouse_driver.errors import Error, ServerException
 
+from analytics.queries.export import export
+from analytics.queries.run import run
+from core.errors import APIError
+from core.settings import ClickHouseSettings
 from tests.support import clickhouse_servers as clickhouse
 from tests.support.clickhouse_servers import Embedded
 from tests.support.waiting import wait_until
@@ -59,6 +64,27 @@ def test_a_reader_reads_within_limits_and_changes_nothing(running: Embedded, sql
         assert reader.execute("SELECT max(a) FROM kept") == [(99,)]
     answer = httpx.post(running.url, content=sql)
     assert answer.headers["X-ClickHouse-Exception-Code"] == str(code), answer.text
+
+
+@pytest.mark.parametrize(
+    ("sql", "most", "setting"),
+    [
+        ("SELECT count() FROM numbers(900000000) WHERE cityHash64(toString(number)) = 1", "2 s", "seconds"),
+        ("SELECT count() FROM numbers(100000000000)", "1,000,000,000 rows", "rows_to_read"),
+        ("SELECT groupArray(number) FROM numbers(100000000)", "100 MiB", "memory_bytes"),
+        ("SELECT number FROM numbers(5000)", "1,000 rows", "result_rows"),
+    ],
+)
+def test_a_limit_is_told_in_a_line_with_its_value_and_setting(
+    running: Embedded, sql: str, most: str, setting: str
+) -> None:
+    settings = ClickHouseSettings.model_validate({"port": running.port, "http_port": running.http_port, **LIMITS})
+    for ask in (lambda: run(settings, sql, {}), lambda: export(settings, sql, {}, io.BytesIO())):
+        with pytest.raises(APIError) as caught:
+            ask()
+        assert most in caught.value.message
+        assert caught.value.field == f"clickhouse.reader_max_{setting}"
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
