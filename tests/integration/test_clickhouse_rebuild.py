@@ -16,6 +16,7 @@ from typing import Any, get_args
 from unittest import mock
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from analytics import gate
 from analytics.client import connected
@@ -59,6 +60,8 @@ TRUTH = {
 }
 FIRST_HOUR = "2026-03-01T00:00:00+00:00"
 EVERYTHING = Period.between(0)
+# Of a rebuild; the two before them are a replay's.
+POINTS = get_args(RebuildPoint)[2:]
 
 
 class Damaged:
@@ -180,9 +183,10 @@ def test_a_period_is_made_right_and_the_rest_left_as_it_is(damaged: Damaged) -> 
     assert damaged.truth()["volume_hour"] == truth
 
 
-def test_killed_at_each_step_it_is_right_when_run_again(damaged: Damaged) -> None:
+@pytest.mark.parametrize("points", [POINTS[3:5], pytest.param(POINTS[:3] + POINTS[5:], marks=pytest.mark.long)])
+def test_killed_at_each_step_it_is_right_when_run_again(damaged: Damaged, points: tuple[str, ...]) -> None:
     truth = damaged.truth()
-    for point in get_args(RebuildPoint)[2:]:
+    for point in points:
         damaged.damage()
         nth = 3 if point in ("after_fill", "after_replace") else 1
         process = damaged.dying(point, "rebuild", "--from", FIRST_HOUR, nth=nth)
@@ -387,3 +391,19 @@ def test_refusals_name_what_to_do(damaged: Damaged) -> None:
             damaged.wharf(*words)
     with pytest.raises(APIError, match="--beyond-retention"):
         damaged.wharf("rebuild", "--from", "2001-01-01", WHARF_CLICKHOUSE__RETENTION_DAYS="30")
+
+
+def test_what_the_log_has_dropped_is_told_as_gone(damaged: Damaged) -> None:
+    """The last test: the log is shorter after it."""
+    truth = damaged.truth()
+    where = TopicPartition(f"{damaged.streams.settings.kafka.prefix}events.status", 1, 4)
+    # Named: its futures end with it.
+    admin = damaged.streams.clients.admin()
+    assert admin.delete_records([where])[where].result(30).low_watermark == 4
+    one = ("replay", "--topic", "events.status", "--partition", "1")
+    for start, gone in (("beginning", 4), ("2000-01-01", 4), ("1", 3), ("4", 0)):
+        (planned,) = damaged.wharf(*one, "--from", start, "--dry-run")
+        assert (planned["from"], planned["gone"]) == (4, gone), start
+    (told,) = damaged.wharf(*one, "--from", "1")
+    assert (told["gone"], told["inserted"], told["records"]) == (3, 0, planned["offsets"])
+    assert damaged.truth() == truth
