@@ -23,6 +23,8 @@ _OF_THE_STATEMENT = frozenset(
     {6, 8, 10, 16, 26, 27, 36, 41, 42, 43, 46, 47, 48, 53, 62, 63, 70, 115, 158, 159, 164, 179}
 )
 _OF_THE_STATEMENT |= frozenset({184, 215, 241, 307, 349, 386, 396, 452, 456, 497})
+# … numbers and sizes out of bounds, division by zero, what is too slow or thrown by the statement itself, switched off.
+_OF_THE_STATEMENT |= frozenset({69, 128, 131, 153, 160, 168, 344, 352, 395, 446, 467, 469})
 UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_EXISTS = 60, 81, 57
 
 

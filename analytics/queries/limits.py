@@ -46,12 +46,11 @@ def named(settings: ClickHouseSettings) -> Iterator[None]:
         if told is None or (code == _RESULT and "rows" not in cause.message):
             raise
         text, setting = told
-        raise APIError("api.validation", text, field=f"clickhouse.{setting}", clickhouse=code) from cause
+        raise APIError("api.validation", text, field=setting, clickhouse=code) from cause
 
 
 def _told(code: object, given: ClickHouseSettings) -> tuple[str, str] | None:
     """What was too much, with what to do, and the setting."""
-    raising = "or raise the setting where ClickHouse runs"
     if code == _TIME:
         most, instead, setting = f"took longer than {given.reader_max_seconds} s", "ask for less time", "seconds"
     elif code == _MEMORY:
@@ -65,4 +64,5 @@ def _told(code: object, given: ClickHouseSettings) -> tuple[str, str] | None:
         instead, setting = "ask for less time or one instance", "rows_to_read"
     else:
         return None
-    return f"the query {most}: {instead}, {raising}", f"reader_max_{setting}"
+    name = f"clickhouse.reader_max_{setting}"
+    return f"the query {most} ({name}): {instead}, or raise that setting where ClickHouse runs", name
