@@ -37,8 +37,8 @@ def standings(clients: KafkaClients, group: str, topics: Iterable[str]) -> dict[
             if prefix + topic in known
             for number in sorted(known[prefix + topic].partitions)
         ]
-        answer = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group, wanted)])[group]
-        entries = answer.result(CALL_S).topic_partitions
+        asked = [ConsumerGroupTopicPartitions(group, wanted)]
+        entries = admin.list_consumer_group_offsets(asked, request_timeout=CALL_S)[group].result().topic_partitions
     except KafkaException as cause:
         raise DBError(
             "db.kafka_unavailable", f"Kafka at {clients.settings.bootstrap}: {cause.args[0].str()}"
