@@ -12,6 +12,8 @@ from clickhouse_driver import Client
 from analytics.schema.engines import Engines
 from core.settings import ClickHouseSettings
 
+# ClickHouse tells the end of a row in 32 bits.
+_LATEST_S = 2**32 - 1
 _RAW = {"events": "received_at", "batches": "ingested_at"}
 # The column of each typed table and rollup that tells the time a row stands for.
 ROW_TIMES = {
@@ -30,7 +32,10 @@ def wanted(settings: ClickHouseSettings) -> dict[str, str]:
     out = {}
     for tables, days in ((_RAW, settings.retention_days), (ROW_TIMES, settings.rollup_retention_days)):
         for table, column in tables.items():
-            out[table] = f"toDateTime({column}) + toIntervalDay({days})" if days else ""
+            # A time so late that its end cannot be told would be gone at once.
+            latest = _LATEST_S - days * 86_400
+            expression = f"toDateTime(least(toUnixTimestamp({column}), {latest})) + toIntervalDay({days})"
+            out[table] = expression if days else ""
     return out
 
 

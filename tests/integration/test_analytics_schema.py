@@ -95,7 +95,7 @@ def test_retention_follows_the_setting(database: ClickHouseSettings) -> None:
         )
 
     migrate(database)
-    assert "toDateTime(received_at) + toIntervalDay(400)" in ttl()
+    assert "toUnixTimestamp(received_at), 4260407295)) + toIntervalDay(400)" in ttl()
     migrate(database.model_copy(update={"retention_days": 7}))
     assert "toIntervalDay(7)" in ttl()
     migrate(database.model_copy(update={"retention_days": 0}))
