@@ -103,6 +103,9 @@ class NativeClient:
             try:
                 if self.leaving:
                     raise leaving()
+                if query.settings.get("extremes", "0") not in ("0", "false"):
+                    text = "extremes are not implemented by this server's native interface: they would be lost"
+                    raise ServerError(NOT_IMPLEMENTED, text)
                 with self._service.counted("native"):
                     if self._account.is_reader:
                         self._as_reader(query, tables)

@@ -88,13 +88,21 @@ def test_a_limit_is_told_in_a_line_with_its_value_and_setting(
 
 
 @pytest.mark.parametrize(
-    "sql", ["CREATE USER x", "SELECT 1 k GROUP BY k WITH TOTALS", "INSERT INTO wharf.j FORMAT Native"]
+    ("sql", "settings"),
+    [
+        ("CREATE USER x", {}),
+        ("SET ROLE x", {}),
+        ("SELECT 1 k GROUP BY k WITH TOTALS", {}),
+        ("SELECT 1", {"extremes": 1}),
+        ("SYSTEM SHUTDOWN", {}),
+        ("INSERT INTO wharf.j FORMAT Native", {}),
+    ],
 )
-def test_what_it_does_not_do_is_refused_with_a_code(running: Embedded, sql: str) -> None:
+def test_what_it_does_not_do_is_refused_with_a_code(running: Embedded, sql: str, settings: dict[str, int]) -> None:
     running.server.execute("CREATE TABLE IF NOT EXISTS wharf.j (j JSON) ENGINE = MergeTree ORDER BY tuple()")
     with running.server.client() as client:
         with pytest.raises(ServerException, match="not implemented") as caught:
-            client.execute(sql)
+            client.execute(sql, settings=settings)
         assert caught.value.code == 48
         assert client.execute("SELECT 1") == [(1,)]
 
