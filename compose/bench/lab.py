@@ -27,8 +27,9 @@ _START_S, _STOP_S, _CALL_S = 60.0, 20.0, 30.0
 
 
 class Lab(Stage):
-    def __init__(self, tell: Tell) -> None:
-        super().__init__(tell, only=("topics", "schemas", "clickhouse"))
+    def __init__(self, tell: Tell, partitions: int) -> None:
+        env = {env_name("kafka.partitions"): str(partitions)}
+        super().__init__(tell, env=env, only=("topics", "schemas", "clickhouse"))
         self._sinks: dict[str, LeashedProcess] = {}
         self._ports: dict[str, int] = {}
 

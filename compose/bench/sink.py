@@ -43,11 +43,12 @@ _TELL_EACH = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """At last 2, 4, 8 … sinks share the partitions, up to `sinks`."""
+    """Each topic has so many partitions; at last 2, 4, 8 … sinks share them, up to `sinks`."""
 
     events: int = 200_000
     repeat: int = 3
     sinks: int = 4
+    partitions: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Round:
 
 def run(options: Options, tell: Tell) -> Report:
     where = machine()
-    with Lab(tell) as lab:
+    with Lab(tell, options.partitions) as lab:
         topics = fill(lab, options.events)
         log = {(record.topic, record.partition, record.offset): record for record in read(lab)}
         tell(f"{len(log)} records in the log")
@@ -124,6 +125,7 @@ def report(
     sinks = [each.sink for each in rounds]
     figures = {
         "events": options.events,
+        "partitions": options.partitions,
         **{f"events_{topic.removeprefix('events.')}": topics[topic] for topic in TOPICS},
         "batches": statistics.median(each.batches for each in rounds),
         "sink_rows_per_s": statistics.median(each.rate for each in sinks),

@@ -106,10 +106,13 @@ def bench_sink(
     sinks: Annotated[
         int, typer.Option("--sinks", min=1, max=32, help="Up to so many share the work at last: 2, 4 …")
     ] = 4,
+    partitions: Annotated[
+        int, typer.Option("--partitions", min=1, max=100, help="Of each topic; the fewer, the larger are batches.")
+    ] = 8,
     json: Json = False,
 ) -> None:
     """A log full of events into ClickHouse: rows a second against a bare loop, what a row costs, several sinks."""
-    _run(lambda tell: sink.run(sink.Options(events, repeat, sinks), tell), json=json)
+    _run(lambda tell: sink.run(sink.Options(events, repeat, sinks, partitions), tell), json=json)
 
 
 def bench_queries(

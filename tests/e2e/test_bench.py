@@ -77,7 +77,7 @@ def test_storm(tmp_path: Path) -> None:
 
 
 def test_sink(tmp_path: Path) -> None:
-    body = bench(tmp_path, "sink", "--events=3000", "--repeat=1", "--sinks=2")
+    body = bench(tmp_path, "sink", "--events=3000", "--repeat=1", "--sinks=2", "--partitions=1")
     assert names(body) == ["sink_to_loop_percent"]
     assert body["figures"]["events"] == 3000
     assert body["figures"]["rows_per_s_of_2_sinks"] > 0
