@@ -3,13 +3,17 @@
 The engine writes a token into `deduplication_logs` and only then gives the rows their place. Killed in between, or where the
 disk has no room for that, it knows the token and has not the rows: the same insert, asked for again, would be dropped as done,
 and the rows be lost. Such a token is taken out while its table is closed; so is an entry that was half written, which would
-hide those that come behind it. A token whose rows are gone for another reason (their time was over) may go, too.
+hide those that come behind it. Tokens whose rows were there once must stay: a rebuild replaces parts and relies on them. So
+after a failed statement only blocks that are newer than its beginning are looked at, and after a crash only those that are
+newer than every part: a table numbers its blocks in the order of its tokens.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,8 +23,9 @@ _ENTRY = re.compile(rb"([12])\t([^\t\n]+)\t[^\t\n]+\n")
 # Partition, first and last block, level, and perhaps a mutation.
 _PART = re.compile(r"([^_]+)_(\d+)_(\d+)_\d+(?:_\d+)?")
 _ADDED: Final = b"1"
-# Who repeats an insert does so soon.
-_NEWEST: Final = 1_000
+_TAIL: Final = 1 << 14
+# The newest block in the logs of each table.
+Newest = Mapping[Path, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +37,20 @@ class _Log:
     taken_out: tuple[str, ...]
 
 
-def suspects(data: Path) -> list[Path]:
-    """Folders of tables with something to take out; one that is being inserted into may seem so."""
-    return [logs.parent for logs in sorted(data.glob("store/*/*/deduplication_logs")) if _sorted_out(logs)]
+def newest(data: Path) -> Newest:
+    """In all tables below the engine's folder, now."""
+    return {logs.parent: _newest_in(logs) for logs in data.glob("store/*/*/deduplication_logs")}
 
 
-def mend(table: Path) -> list[str]:
+def suspects(data: Path, since: Newest | None = None) -> list[Path]:
+    """Folders of tables with something to take out; one that is being inserted into may seem so. Without `since`: after
+    a crash."""
+    return [logs.parent for logs in sorted(data.glob("store/*/*/deduplication_logs")) if _sorted_out(logs, since)]
+
+
+def mend(table: Path, since: Newest | None = None) -> list[str]:
     """In the folder of a table that is closed; the parts whose tokens were taken out."""
-    logs = _sorted_out(table / "deduplication_logs")
+    logs = _sorted_out(table / "deduplication_logs", since)
     for log in logs:
         with log.path.open("r+b") as file:
             # Never longer than it was: a full disk refuses nothing of it.
@@ -48,39 +59,62 @@ def mend(table: Path) -> list[str]:
     return [part for log in logs for part in log.taken_out]
 
 
-def _sorted_out(logs: Path) -> list[_Log]:
+def _sorted_out(logs: Path, since: Newest | None) -> list[_Log]:
     """The files that should be otherwise."""
-    numbered = sorted((int(match[1]), path) for path in logs.iterdir() if (match := _LOG.fullmatch(path.name)))
-    there = _blocks(logs.parent)
-    found, seen = [], 0
-    for _, path in reversed(numbered):
+    there, found = _Parts(logs.parent), []
+    newer_than = there.newest if since is None else since.get(logs.parent, 0)
+    for path in _files(logs):
         kept, taken_out = [], []
-        for line in reversed(path.read_bytes().splitlines(keepends=True)):
-            seen += 1
+        for line in path.read_bytes().splitlines(keepends=True):
             entry = _ENTRY.fullmatch(line)
-            if entry is None:
-                taken_out.append("")
-            elif entry[1] == _ADDED and seen <= _NEWEST and not _has(there, entry[2].decode("utf-8", "replace")):
-                taken_out.append(entry[2].decode("utf-8", "replace"))
+            part = entry[2].decode("utf-8", "replace") if entry is not None else ""
+            is_added = entry is not None and entry[1] == _ADDED
+            if entry is None or (is_added and there.lacks(part, newer_than)):
+                taken_out.append(part)
             else:
                 kept.append(line)
         if taken_out:
-            found.append(_Log(path, b"".join(reversed(kept)), tuple(taken_out)))
+            found.append(_Log(path, b"".join(kept), tuple(taken_out)))
     return found
 
 
-def _blocks(table: Path) -> dict[str, list[tuple[int, int]]]:
+def _files(logs: Path) -> list[Path]:
+    numbered = [(int(match[1]), path) for path in logs.iterdir() if (match := _LOG.fullmatch(path.name))]
+    return [path for _, path in sorted(numbered)]
+
+
+def _newest_in(logs: Path) -> int:
+    for path in reversed(_files(logs)):
+        for most in (_TAIL, path.stat().st_size):
+            with path.open("rb") as file:
+                file.seek(-min(most, file.seek(0, os.SEEK_END)), os.SEEK_END)
+                entries = [_ENTRY.fullmatch(line) for line in file]
+            blocks = [_blocks(entry[2])[2] for entry in entries if entry is not None and entry[1] == _ADDED]
+            if blocks:
+                return max(blocks)
+    return 0
+
+
+def _blocks(part: bytes) -> tuple[str, int, int]:
+    """Partition, first and last block; the last is 0 where the name is none."""
+    match = _PART.fullmatch(part.decode("utf-8", "replace"))
+    return (match[1], int(match[2]), int(match[3])) if match else ("", 0, 0)
+
+
+class _Parts:
     """The blocks that the parts of a table hold, by partition."""
-    found = defaultdict(list)
-    for folder in table.iterdir():
-        if match := _PART.fullmatch(folder.name):
-            found[match[1]].append((int(match[2]), int(match[3])))
-    return found
 
+    def __init__(self, table: Path) -> None:
+        self._blocks = defaultdict(list)
+        self.newest = 0
+        for folder in table.iterdir():
+            partition, first, last = _blocks(folder.name.encode())
+            if last:
+                self._blocks[partition].append((first, last))
+                self.newest = max(self.newest, last)
 
-def _has(there: dict[str, list[tuple[int, int]]], part: str) -> bool:
-    """Whether that part is there, or one that it was merged into."""
-    wanted = _PART.fullmatch(part)
-    if wanted is None:
-        return True
-    return any(first <= int(wanted[2]) and int(wanted[3]) <= last for first, last in there.get(wanted[1], ()))
+    def lacks(self, part: str, newer_than: int) -> bool:
+        """Whether neither that part is there, which is newer than that, nor one that it was merged into."""
+        partition, first, last = _blocks(part.encode())
+        is_there = any(one <= first and last <= other for one, other in self._blocks.get(partition, ()))
+        return first > newer_than and not is_there

@@ -20,6 +20,7 @@ from analytics.embedded import disk, tokens
 from analytics.embedded.disk import Disk, Part
 from analytics.embedded.errors import NO_SUCH_DATA_PART, NOT_ENOUGH_SPACE, ServerError
 from analytics.embedded.quoting import quote_name
+from analytics.embedded.tokens import Newest
 from core.telemetry.logs import get_logger
 
 LOOK_SECONDS = 0.2
@@ -54,7 +55,7 @@ class Upkeep:
     def writing(self) -> Iterator[None]:
         """Around a statement that writes. Inside, and at its end, ServerError is a failure of the statement."""
         self._disk.check()
-        was_ample, began = self._disk.is_ample, time.time()
+        was_ample, began, newest = self._disk.is_ample, time.time(), tokens.newest(self._data)
         try:
             yield
             if not was_ample and self._drop_cut_off(began):
@@ -62,12 +63,12 @@ class Upkeep:
                     NOT_ENOUGH_SPACE, "No space left: the disk took only some of the rows (NOT_ENOUGH_SPACE)"
                 )
         except ServerError:
-            self._mend_tokens()
+            self._mend_tokens(newest)
             raise
 
-    def _mend_tokens(self) -> None:
+    def _mend_tokens(self, since: Newest | None = None) -> None:
         with self._lock, _or_end("tokens_not_mended"):
-            for table in tokens.suspects(self._data):
+            for table in tokens.suspects(self._data, since):
                 for database, name in self._ask(
                     f"SELECT database, name FROM system.tables WHERE uuid = '{table.name}'"
                 ):
@@ -75,7 +76,7 @@ class Upkeep:
                     # It waits for inserts under way; what seemed wrong may be right then.
                     self._ask(f"DETACH TABLE {full} SYNC")
                     try:
-                        parts = tokens.mend(table)
+                        parts = tokens.mend(table, since)
                     finally:
                         self._ask(f"ATTACH TABLE {full}")
                     get_logger(__name__).warning("tokens_without_rows_taken_out", table=full, parts=parts)

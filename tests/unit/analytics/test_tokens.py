@@ -36,21 +36,33 @@ def write(table: Path, content: str, number: int = 1) -> Path:
     [
         (entry("202603_1_1_0") + entry("202603_3_3_0"), entry("202603_1_1_0") + entry("202603_3_3_0"), []),
         (entry("202603_1_1_0") + entry("202603_5_5_0"), entry("202603_1_1_0"), ["202603_5_5_0"]),
-        (entry("202604_1_1_0") + entry("202603_1_1_0"), entry("202603_1_1_0"), ["202604_1_1_0"]),
+        (entry("202604_1_1_0") + entry("202603_1_1_0"), entry("202604_1_1_0") + entry("202603_1_1_0"), []),
         (entry("202603_9_9_0", operation=2), entry("202603_9_9_0", operation=2), []),
         (entry("202603_1_1_0") + "1\t2026", entry("202603_1_1_0"), [""]),
-        (entry("202603_1_1_0") + "1\t20" + entry("202603_2_2_0") + entry("202603_4_4_0"), None, [""]),
+        ("1\t20" + entry("202603_2_2_0") + entry("202603_4_4_0"), entry("202603_4_4_0"), [""]),
         ("", "", []),
     ],
 )
-def test_only_tokens_without_rows_and_half_entries_go(
-    table: Path, content: str, left: str | None, parts: list[str]
-) -> None:
+def test_after_a_crash_tokens_newer_than_every_part_go(table: Path, content: str, left: str, parts: list[str]) -> None:
+    """And half entries; an older one whose rows are gone was replaced."""
     log = write(table, content)
     assert tokens.suspects(table.parents[2]) == ([table] if parts else [])
     assert tokens.mend(table) == parts
-    assert log.read_text() == (entry("202603_1_1_0") + entry("202603_4_4_0") if left is None else left)
+    assert log.read_text() == left
     assert tokens.suspects(table.parents[2]) == []
+
+
+def test_after_a_failure_only_what_is_newer_than_its_beginning_goes(table: Path) -> None:
+    """Though another insert has got a later place meanwhile, and a mend has made the file shorter."""
+    data, before = table.parents[2], entry("202604_1_1_0") + entry("202603_1_1_0")
+    log = write(table, before + entry("202603_7_7_0"))
+    newest = tokens.newest(data)
+    (table / "202603_9_9_0").mkdir()
+    log.write_text(before + entry("202603_8_8_0") + entry("202603_9_9_0"))
+    other = write(table, entry("202605_10_10_0"), 2)
+    assert tokens.suspects(data, newest) == [table]
+    assert tokens.mend(table, newest) == ["202603_8_8_0", "202605_10_10_0"]
+    assert (log.read_text(), other.read_text()) == (before + entry("202603_9_9_0"), "")
 
 
 def test_the_newest_entry_may_stand_in_the_file_before(table: Path) -> None:
