@@ -79,14 +79,14 @@ class Upkeep:
                         parts = tokens.mend(table, since)
                     finally:
                         self._ask(f"ATTACH TABLE {full}")
-                    get_logger(__name__).warning("tokens_without_rows_taken_out", table=full, parts=parts)
+                    _say("tokens_without_rows_taken_out", table=full, parts=parts)
 
     def _drop_cut_off(self, since: float) -> bool:
         """Whether parts that were made since then are not whole on the disk; they are gone then."""
         with self._lock, _or_end("parts_not_dropped"):
             found = [part for part in self._parts(since) if not disk.seems_whole(part) and self._is_broken(part)]
             for part in found:
-                get_logger(__name__).error("part_cut_off", table=part.full_table, part=part.name)
+                _say("part_cut_off", table=part.full_table, part=part.name)
                 if part.is_made_of_others:
                     raise ServerError(NOT_ENOUGH_SPACE, f"what {part.name} is made of must be found again")
                 self._ask(f"ALTER TABLE {part.full_table} DROP PART '{part.name}'")
@@ -130,10 +130,10 @@ class Upkeep:
             try:
                 self._ask("SYSTEM STOP MERGES" if is_low else "SYSTEM START MERGES")
             except ServerError as error:
-                get_logger(__name__).error("merging_not_switched", error=error)
+                _say("merging_not_switched", error=error)
                 continue
             was_low = is_low
-            get_logger(__name__).warning("disk_low" if is_low else "disk_has_room", free_mib=self._disk.free >> 20)
+            _say("disk_low" if is_low else "disk_has_room", free_mib=self._disk.free >> 20)
             if is_low:
                 self._drop_cut_off(time.time() - _BEFORE_SECONDS)
 
@@ -150,5 +150,11 @@ def _or_end(event: str) -> Iterator[None]:
     try:
         yield
     except (ServerError, OSError) as error:
-        get_logger(__name__).critical(event, error=error)
+        _say(event, error=error)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _say(event: str, **facts: Any) -> None:
+    # The log may be on the same disk.
+    with contextlib.suppress(OSError):
+        get_logger(__name__).error(event, **facts)
