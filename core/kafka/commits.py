@@ -48,6 +48,8 @@ class Commits:
         self._open: Batch | None = None
         self._settled: Batch | None = None
         self.last = 0.0
+        # The last abort was the group's doing, which comes after the question who has the slot.
+        self.by_the_group = False
         # When Kafka last answered, and what it is that keeps it from it; giving up resets neither.
         self.answered = 0.0
         self.trouble = ""
@@ -101,6 +103,7 @@ class Commits:
 
     def commit(self, kind: str, payload: Payload, left: Left) -> bool:
         """Claim, release or keep-alive; False when it was aborted or Kafka is away."""
+        self.by_the_group = False
         try:
             self.settle(left)
         except Away:
@@ -116,7 +119,8 @@ class Commits:
         except Aborted as cause:
             self.trouble = f"aborted with {cause.reason}"
             self._metrics.counter(names.ABORTS).labels(self._processor, cause.reason).inc()
-            log = self._log.info if cause.reason in _REBALANCE else self._log.warning
+            self.by_the_group = cause.reason in _REBALANCE
+            log = self._log.info if self.by_the_group else self._log.warning
             log("transaction_aborted", kind=kind, reason=cause.reason)
             self.next_work = self._clock.monotonic() + self._pace.retry
             return False

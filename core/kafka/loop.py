@@ -365,7 +365,11 @@ class TransactionLoop:
         self._cancel_takeovers(partitions)
         if partitions & self._holdings.partitions:
             # Whoever took them over has fenced this slot: then it ends here, before it joins again.
-            self._commits.commit("keepalive", self._holdings.keep_alive(), self._commits.deadline(self._pace.probe))
+            left = self._commits.deadline(self._pace.probe)
+            while not self._commits.commit("keepalive", self._holdings.keep_alive(), left):
+                if self._commits.by_the_group or left() <= 0:
+                    break
+                self._membership.serve(self._pace.retry)
         for partition in partitions & self._holdings.partitions:
             self._lose(partition, "lost")
 

@@ -15,7 +15,7 @@ class Pace:
     idle: float = 0.005
     late: float = 5.0
     give_up: float = 20.0
-    probe: float = 1.0
+    probe: float = 10.0
     revoke: float = 3.0
     stop: float = 4.0
     retry: float = 0.02

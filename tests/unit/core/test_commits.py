@@ -30,8 +30,8 @@ class Scripted:
         assert not self.unsettled
         self._pending = [record.value for record in records]
         end = self._ends.pop(0)
-        if end == "aborted":
-            raise Aborted("ILLEGAL_GENERATION")
+        if end in ("ILLEGAL_GENERATION", "_TIMED_OUT"):
+            raise Aborted(end)
         if end == "away":
             self.unsettled = True
             raise Away
@@ -82,7 +82,7 @@ def test_a_release_that_was_committed_after_all_does_not_count_for_the_work_afte
 
 
 def test_a_release_after_an_aborted_batch_does_not_count_for_it() -> None:
-    kafka = Scripted(["aborted", "away", "ok"], [True])
+    kafka = Scripted(["ILLEGAL_GENERATION", "away", "ok"], [True])
     given, work = commits(kafka), batch(b"w")
     assert not given.work(work, lambda: payload(work), left)
     assert not given.commit("release", Payload([OutRecord("out", None, b"release")], []), left)
@@ -114,3 +114,13 @@ def test_nothing_begins_while_an_end_is_open() -> None:
     assert not given.work(work, lambda: payload(work), left)
     assert not given.commit("release", Payload([], []), left)
     assert given.trouble == "Kafka does not answer"
+
+
+def test_only_the_groups_own_abort_says_that_the_slot_is_not_fenced() -> None:
+    """Kafka looks at the producer first, at the member after it."""
+    given = commits(Scripted(["_TIMED_OUT", "ILLEGAL_GENERATION", "away"]))
+    told = []
+    for _ in range(3):
+        assert not given.commit("keepalive", Payload([], []), left)
+        told.append(given.by_the_group)
+    assert told == [False, True, False]
