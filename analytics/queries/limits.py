@@ -65,4 +65,4 @@ def _told(code: object, given: ClickHouseSettings) -> tuple[str, str] | None:
     else:
         return None
     name = f"clickhouse.reader_max_{setting}"
-    return f"the query {most}: {instead}, or raise the setting where ClickHouse runs", name
+    return f"the query {most} ({name}): {instead}, or raise that setting where ClickHouse runs", name
