@@ -3,7 +3,8 @@
 Kinds of violations, none of which may occur:
 - lost: accepted (by Kafka, by WhatsApp) and not there at the other end, or an event's number that nobody wrote
 - doubled: there twice at the other end, or two final results
-- reordered: later than one of the same chat that was accepted after it
+- reordered: later than one of the same chat that was accepted after it; but a message that the recipient could not decrypt
+  and asked for again, as the log tells, comes late by WhatsApp's own rules and is counted apart
 - double_ownership: written by one who could not be the owner any more
 - unsettled: a command without a final result, a request without an answer
 - unexplained: something at one end that was never put in at the other, or not told truly
@@ -12,7 +13,7 @@ Kinds of violations, none of which may occur:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.histories import Claim, Stamp, Step, missing_numbers, overlapping, reordered, stale
@@ -52,6 +53,7 @@ class Evidence:
     events_in: Sequence[Step] = ()  # in log order; of an undecryptable message its first event
     commands: Sequence[Step] = ()  # in the order of the command topic, ids of the messages they became
     received: Sequence[Step] = ()  # in the order in which the recipient decrypted them
+    asked_again: Collection[Key] = ()  # messages that the recipient could not decrypt, by the log's `retry` events
     stamps: Sequence[Stamp] = ()
     claims: Sequence[Claim] = ()
     acknowledged_requests: Sequence[Key] = ()
@@ -111,7 +113,10 @@ def judge(evidence: Evidence) -> Verdict:
         LOST, "out: acknowledged by Kafka, not in the log", set(evidence.acknowledged) - set(evidence.seen.commands)
     )
     violations += _steps("in: events of a chat", reordered(evidence.accepted, evidence.events_in))
-    violations += _steps("out: messages to a chat", reordered(evidence.commands, evidence.received))
+    late = reordered(evidence.commands, evidence.received)
+    violations += _steps(
+        "out: messages to a chat", [step for step in late if (step.instance_id, step.id) not in evidence.asked_again]
+    )
     violations += [_of_stamp("record of a former owner, or written twice", stamp) for stamp in stale(evidence.stamps)]
     violations += [
         Violation(LOST, "event number that nobody wrote", _numbers(stamp)) for stamp in missing_numbers(evidence.stamps)
@@ -141,7 +146,8 @@ def judge(evidence: Evidence) -> Verdict:
         (DOUBLED, "rollup above its events", evidence.rollups_over),
     ):
         violations += _keyed(kind, what, places)
-    return Verdict({**report.counts, "stored": evidence.stored, **_ends(evidence)}, violations)
+    apart = {"stored": evidence.stored, "asked_again": len(evidence.asked_again)}
+    return Verdict({**report.counts, **apart, **_ends(evidence)}, violations)
 
 
 def _ends(evidence: Evidence) -> dict[str, int]:

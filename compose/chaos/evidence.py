@@ -26,6 +26,7 @@ EVENTS = (
     "pairing",
 )
 MESSAGE, UNDECRYPTABLE = "message.new", "message.undecryptable"
+RETRY = "retry"
 
 
 def collect(
@@ -55,11 +56,14 @@ def collect(
     events_in: list[Key] = []
     events_out: list[Key] = []
     in_order: list[Step] = []
+    asked_again: set[Key] = set()
     stamps: list[Stamp] = []
     for topic in EVENTS:
         for entry in dump.entries(topic):
             if (stamp := _stamp(entry)) is not None:
                 stamps.append(stamp)
+            if topic == "events.status" and entry.record["wire_type"] == RETRY:
+                asked_again.add((entry.record["envelope"]["instance_id"], entry.record["message_id"]))
             if topic != "events.message":
                 continue
             key, kind, incoming = _message(entry), entry.record["kind"], entry.record["direction"] == "in"
@@ -102,6 +106,7 @@ def collect(
         events_in=in_order,
         commands=[Step(key[0], number(to), sent_as[key], at) for key, to, at in sends if key in sent_as],
         received=received,
+        asked_again=asked_again,
         stamps=stamps,
         claims=claims,
         acknowledged_requests=requests,

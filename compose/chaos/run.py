@@ -264,6 +264,7 @@ class Run:
             "commands_failed_at_the_producer": len(load.failed),
             "messages_in": verdict.counts["in: accepted by WhatsApp"],
             "messages_received": verdict.counts["out: received"],
+            "messages_asked_again": verdict.counts["asked_again"],
             "requests": len(load.requests),
             "events_in_clickhouse": verdict.counts["stored"],
             **{kind: verdict.number(kind) for kind in KINDS},

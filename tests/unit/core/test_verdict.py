@@ -122,6 +122,10 @@ SEEDED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     "acknowledged and not in the log": (LOST, lambda e: replace(e, acknowledged=[*e.acknowledged, (SALES, "c-99")])),
     "events of a chat change places": (REORDERED, lambda e: replace(e, events_in=swapped(e.events_in, 1, 3))),
     "messages to a chat change places": (REORDERED, lambda e: replace(e, received=swapped(e.received, 1, 3))),
+    "a message overtakes another, and is the one that was asked for again": (
+        REORDERED,
+        lambda e: replace(e, received=swapped(e.received, 1, 3), asked_again=[(SALES, "m-3"), (OTHER, "m-1")]),
+    ),
     "a record of a lower epoch": (
         DOUBLE_OWNERSHIP,
         lambda e: replace(e, stamps=[*e.stamps, Stamp(SALES, "events.message", 2, 6, "events.message[0]@99")]),
@@ -202,6 +206,14 @@ def test_unknown_expired_and_rejected_are_counted_apart() -> None:
         "failed": 1,
         "cancelled": 1,
     }
+
+
+def test_a_message_that_its_recipient_asked_for_again_may_come_late() -> None:
+    """WhatsApp itself sends on meanwhile."""
+    evidence = clean()
+    late = replace(evidence, received=swapped(evidence.received, 1, 3), asked_again=[(SALES, "m-1")])
+    assert judge(late).clean
+    assert judge(late).counts["asked_again"] == 1
 
 
 CHAT = st.sampled_from(CHATS)
