@@ -322,7 +322,9 @@ def test_deleted_events_come_back_once(damaged: Damaged) -> None:
     assert len(damaged.streams.dump("deadletter")) == letters
 
 
-@pytest.mark.parametrize(("point", "nth"), [("after_replayed", 2), pytest.param("before_rebuild", 1, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("point", "nth"), [("after_replayed", 2), pytest.param("before_rebuild", 1, marks=pytest.mark.long)]
+)
 def test_a_killed_replay_is_made_good_by_the_next(damaged: Damaged, point: str, nth: int) -> None:
     truth = damaged.truth()
     damaged.query("ALTER TABLE events DELETE WHERE cityHash64(event_id) % 3 = 0 SETTINGS mutations_sync = 2")
