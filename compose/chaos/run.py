@@ -55,12 +55,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """A step, what it did, and how long it was until everything answered again; None where that was not waited for."""
+    """A step, when it began, what it did, and how long it was until everything answered again; None where that was not
+    waited for."""
 
     step: Step
+    began_at: float
     done: Done
     back_s: float | None
-    ended_at: float
     stuck: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -151,8 +152,9 @@ class Run:
                 time.sleep(min(step.pause_s, max(0.0, end - time.monotonic())))
                 if time.monotonic() >= end:
                     return
+                began_at = time.time()
                 done = faults.do(step)
-                happened = self._follow(world, tail, step, done)
+                happened = self._follow(world, tail, step, began_at, done)
                 self._happened.append(happened)
                 log.write(json.dumps(happened.as_dict()) + "\n")
                 log.flush()
@@ -163,11 +165,11 @@ class Run:
     def _log(self, world: World) -> Path:
         return self._plan.log or world.folder / "faults.jsonl"
 
-    def _follow(self, world: World, tail: Tail, step: Step, done: Done) -> Happened:
+    def _follow(self, world: World, tail: Tail, step: Step, began_at: float, done: Done) -> Happened:
         """Wait until whoever it hit is back, but for the steps that another one is to overlap."""
-        began = ended_at = time.time()
+        began = time.time()
         if step.overlaps or not done.hit:
-            return Happened(step, done, None, ended_at)
+            return Happened(step, began_at, done, None)
         if done.broker is not None:
             world.wait_until(lambda: _is_back(world.part("kafka"), done.broker or 0), BACK_S)
             began = time.time()
@@ -176,7 +178,7 @@ class Run:
             return sorted(name for name in world.people.phones if tail.last(name) < began + LATE_S)
 
         back = world.wait_until(lambda: not away(), BACK_S)
-        return Happened(step, done, time.time() - began, ended_at, tuple(away()) if not back else ())
+        return Happened(step, began_at, done, time.time() - began, tuple(away()) if not back else ())
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -249,8 +251,9 @@ class Run:
         members = defaultdict(list)
         for instance in world.people.phones:
             members[partition_for(instance, world.settings.kafka.partitions)].append(instance)
-        storms = [(each.done.at, each.ended_at) for each in self._happened if each.step.fault == "storm"]
-        moves = times.moves(tail.owned(), members, tail.online_after, storms, MOVE_S)
+        # A connector more joins and stays until it has its share. In a storm it is gone before.
+        joins = [(each.began_at, each.done.at) for each in self._happened if each.step.fault == "lose_machine"]
+        moves = times.moves(tail.owned(), members, tail.online_after, joins, MOVE_S)
         returns = [times.figures(name, times.returns(away[fault], tail.online_after)) for fault, name in DEATHS.items()]
         broker = [each.back_s for each in self._happened if each.done.broker is not None and each.back_s is not None]
         return {
