@@ -298,7 +298,7 @@ class Faults:
         """A connector more joins, gets its share, and dies with its host; nobody starts it again."""
         extra = self._world.start_extra(EXTRA)
         try:
-            self._world.wait_until(lambda: self._share_of(EXTRA), RESTART_S)
+            self._world.wait_until(lambda: self._has_its_share(EXTRA), RESTART_S)
             flight = self._aim(self._share_of(EXTRA), step)
             share, at = self._share_of(EXTRA), time.time()
         finally:
@@ -308,17 +308,31 @@ class Faults:
         detail = {"instances": len(share), "back": bool(back)}
         return Done((EXTRA,), at, flight, tuple(share), *_counted(1, flight.total), detail=detail)
 
+    def _has_its_share(self, slot: str) -> bool:
+        """As many partitions as an even share, and all their instances are online there."""
+        count = self._world.settings.kafka.partitions
+        claims = self._claims_of(slot)
+        theirs = [one for one in self._instances if partition_for(one, count) in claims]
+        return len(claims) >= count // (len(self._world.names) + 1) and len(theirs) == len(self._share_of(slot))
+
     def _share_of(self, slot: str) -> list[str]:
         """Instances that have come online with that slot, by the claims in the log."""
-        claims = {each.claim.partition: each for each in self._tail.owned()}
-        count = self._world.settings.kafka.partitions
+        claims, count = self._claims_of(slot), self._world.settings.kafka.partitions
         return [
             one
             for one in self._instances
-            if (mark := claims.get(partition_for(one, count))) is not None
-            and (mark.claim.kind, mark.claim.slot) == ("claim", slot)
-            and self._tail.online_after(one, mark.at) is not None
+            if (at := claims.get(partition_for(one, count))) is not None
+            and self._tail.online_after(one, at) is not None
         ]
+
+    def _claims_of(self, slot: str) -> dict[int, float]:
+        """The partitions that slot owns, by the log, and since when."""
+        newest = {each.claim.partition: each for each in self._tail.owned()}
+        return {
+            partition: mark.at
+            for partition, mark in newest.items()
+            if (mark.claim.kind, mark.claim.slot) == ("claim", slot)
+        }
 
     def _forget_extra(self) -> None:
         """A static member keeps its place until it says that it will not come back."""

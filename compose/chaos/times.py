@@ -38,17 +38,21 @@ def moves(
 ) -> list[float]:
     """Seconds from a slot's release of a partition until its instances were online with another one.
 
-    `members`: partition → instances. Only releases within `spans` count: at other times a slot that died right after its
-    release is waited for, which is no move. Nor is one that nobody follows up within `longest_s`.
+    `members`: partition → instances. Only what is released and claimed within one of `spans` counts: at other times a slot
+    that died right after its release, or before its claim, is waited for, which is no move. Nor is one that nobody follows
+    up within `longest_s`.
     """
+
+    def is_within(*marks: Owned) -> bool:
+        return any(all(begin <= mark.at <= end for mark in marks) for begin, end in spans)
+
     out = []
     released: dict[int, Owned] = {}
     for mark in owned:
         partition, before = mark.claim.partition, released.pop(mark.claim.partition, None)
         if mark.claim.kind == "release":
-            if any(begin <= mark.at <= end for begin, end in spans):
-                released[partition] = mark
-        elif before is not None and before.claim.slot != mark.claim.slot:
+            released[partition] = mark
+        elif before is not None and before.claim.slot != mark.claim.slot and is_within(before, mark):
             back = [online_after(instance, mark.at) for instance in members.get(partition, ())]
             seconds = [online.at - before.at for online in back if online is not None]
             out += [each for each in seconds if each < longest_s]

@@ -85,7 +85,8 @@ def test_a_move_is_a_release_that_another_slot_follows_up() -> None:
     all_marks = [*marks, *restarted, *too_late]
     found = moves(all_marks, {0: ["a"]}, lambda instance, at: online(history, instance, at), [(5, 99)], 30)
     assert found == [1.5]
-    assert moves(all_marks, {0: ["a"]}, lambda instance, at: online(history, instance, at), [(11, 99)], 30) == []
+    for span in ((11, 99), (5, 10.5)):
+        assert moves(all_marks, {0: ["a"]}, lambda instance, at: online(history, instance, at), [span], 30) == []
 
 
 def test_figures_without_samples_are_none() -> None:
