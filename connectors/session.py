@@ -247,8 +247,11 @@ class Session:
         self._changes[status_module.ITEM] = status.value()
 
     def archive(self, items: Mapping[str, bytes]) -> None:
-        """Moves the device's items aside; an older archive is replaced."""
-        device = {name: value for name, value in items.items() if not name.startswith((OWN, ARCHIVE))}
+        """Moves the device's items aside, the committed ones and those of this turn; an older archive is replaced."""
+        latest = {**items, **self._changes}
+        device = {
+            name: value for name, value in latest.items() if value is not None and not name.startswith((OWN, ARCHIVE))
+        }
         for name in items:
             if name.startswith(ARCHIVE) and name.removeprefix(ARCHIVE) not in device:
                 self._changes[name] = None

@@ -419,7 +419,7 @@ def test_logout_ends_the_queue_and_archives_the_device(online: Rig) -> None:
     online.driver.entry(started("c1", online.driver.sent[0].message_id))
     online.turn()
     online.driver.entry(
-        state("LOGGED_OUT", command_id="l1", reason_code=401), changes=[("device", None), ("session/88", None)]
+        state("LOGGED_OUT", command_id="l1", reason_code=401), changes=[("session/88", None), ("session/99", b"new")]
     )
     online.driver.gone("logged out", may_reopen=False)
     online.settle()
@@ -433,8 +433,8 @@ def test_logout_ends_the_queue_and_archives_the_device(online: Rig) -> None:
     online.settle()
     assert online.driver.opened[1][1] == {}
     names = names_of(online)
-    assert {"a/device", "a/session/88"} <= names
-    assert not {"device", "session/88"} & names
+    assert {"a/device", "a/session/99"} <= names
+    assert not {"device", "session/88", "a/session/88", "session/99"} & names
 
 
 def test_deleting_unlinks_cancels_and_leaves_nothing(online: Rig) -> None:

@@ -207,7 +207,7 @@ func (s *session) pairFailed(evt *events.PairError) {
 	go s.hangUp()
 }
 
-// logout unlinks the device; the state goes with it.
+// logout unlinks the device. Its state is left as it is: the connector archives what is committed of it.
 func (s *session) logout(l *hostpb.Logout) {
 	if s.ended.Load() || !s.ready.Load() {
 		return
@@ -218,9 +218,6 @@ func (s *session) logout(l *hostpb.Logout) {
 		if err := s.client.Load().Logout(ctx); err != nil {
 			s.emit(&hostpb.SessionState{State: hostpb.SessionState_FAILED, Reason: "logout: " + err.Error(), CommandId: l.CommandId})
 			return
-		}
-		if err := s.store.Clear(); err != nil {
-			return // the session has ended
 		}
 		s.finish(s.event(&hostpb.Event{Body: &hostpb.Event_State{State: &hostpb.SessionState{
 			State: hostpb.SessionState_LOGGED_OUT, Reason: "requested", CommandId: l.CommandId,

@@ -1115,7 +1115,7 @@ func (x *Pair) GetPhone() string {
 	return ""
 }
 
-// Unlink the device at WhatsApp; ends with a SessionState event LOGGED_OUT and tombstones of the device's items.
+// Unlink the device at WhatsApp; ends with a SessionState event LOGGED_OUT. The device's items are the connector's to put aside.
 type Logout struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
