@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from analytics.sink.batches import Source
 from analytics.sink.ledger import Entry, Range, to_replay
+from core.kafka.clients import KafkaClients
 from core.kafka.table import watermarks
 from core.telemetry.logs import get_logger
 
@@ -28,25 +29,35 @@ class Start:
 
 
 class Positions:
-    """`consumer` is the member of the group; `prefix` that of the topics."""
+    """`consumer` is the member of `group`; `prefix` that of the topics."""
 
-    def __init__(self, consumer: Consumer, prefix: str) -> None:
+    def __init__(self, clients: KafkaClients, group: str, consumer: Consumer, prefix: str) -> None:
+        self._clients = clients
+        self._group = group
         self._consumer = consumer
         self._prefix = prefix
         self._log = get_logger(__name__)
 
     def starts(self, partitions: Sequence[TopicPartition]) -> dict[Source, Start]:
-        """KafkaException where Kafka does not answer, DBError where a mark cannot be followed."""
-        # A static member is first given what it had, deleted topics too: those have no first offset to ask for.
-        known = self._consumer.list_topics(timeout=CALL_S).topics
-        out = {}
-        for entry in self._consumer.committed(list(partitions), timeout=CALL_S):
-            if entry.error is not None:
-                raise KafkaException(entry.error)
-            low = watermarks(self._consumer, entry.topic, entry.partition, CALL_S)[0] if entry.topic in known else 0
-            topic = entry.topic.removeprefix(self._prefix)
-            out[topic, entry.partition] = _start(entry, topic, low)
-        return out
+        """KafkaException where Kafka does not answer, DBError where a mark cannot be followed.
+
+        It is asked for inside a callback of the member, so another client asks: a member that does so itself ends the
+        process when one more callback follows in the same call (confluent-kafka's CallState is gone by then).
+        """
+        asker = self._clients.marks_reader(self._group)
+        try:
+            # A static member is first given what it had, deleted topics too: those have no first offset to ask for.
+            known = asker.list_topics(timeout=CALL_S).topics
+            out = {}
+            for entry in asker.committed(list(partitions), timeout=CALL_S):
+                if entry.error is not None:
+                    raise KafkaException(entry.error)
+                low = watermarks(asker, entry.topic, entry.partition, CALL_S)[0] if entry.topic in known else 0
+                topic = entry.topic.removeprefix(self._prefix)
+                out[topic, entry.partition] = _start(entry, topic, low)
+            return out
+        finally:
+            asker.close()
 
     def commit(self, entries: Mapping[Source, Entry]) -> bool:
         """All of them or none, as far as this process may know; False: ask again once the group has settled."""

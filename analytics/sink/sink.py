@@ -107,7 +107,7 @@ class Sink:
         prefix = self._settings.kafka.prefix
         own = self._settings.sink
         self._consumer = self._clients.group_reader(GROUP, member_name(own.slot, prefix), own.session_timeout_ms)
-        self._positions = Positions(self._consumer, prefix)
+        self._positions = Positions(self._clients, GROUP, self._consumer, prefix)
         try:
             self._consumer.subscribe(
                 [prefix + topic for topic in TOPICS],
