@@ -65,6 +65,11 @@ class Commits:
         """After a fence that hit nothing; Away or a KafkaException when that cannot be done now."""
         self._transactions.renew(self.deadline(self._pace.give_up))
 
+    def abandon(self) -> None:
+        """Give up what is open, after everything it was for has been; it counts as not committed here."""
+        self._transactions.abandon()
+        self._open = None
+
     def end_within(self, seconds: float) -> None:
         """Nothing may take longer than that from now on; from any thread."""
         self._end = self._clock.monotonic() + seconds
@@ -121,7 +126,7 @@ class Commits:
             self._metrics.counter(names.ABORTS).labels(self._processor, cause.reason).inc()
             self.by_the_group = cause.reason in _REBALANCE
             log = self._log.info if self.by_the_group else self._log.warning
-            log("transaction_aborted", kind=kind, reason=cause.reason)
+            log("transaction_aborted", kind=kind, reason=cause.reason, detail=cause.detail)
             self.next_work = self._clock.monotonic() + self._pace.retry
             return False
         except Away:

@@ -424,6 +424,7 @@ class TransactionLoop:
         self._log.error("gave_up", seconds=self._pace.give_up, partitions=sorted(partitions))
         for partition in partitions:
             self._lose(partition, "no_commit")
+        self._commits.abandon()
         self._commits.last = self._clock.monotonic()
         self._take_over(partitions & self._membership.assigned)
 

@@ -93,17 +93,22 @@ class Membership:
         numbers = {entry.partition for entry in entries}
         self._log.info("revoked", partitions=sorted(numbers))
         self._react(self._reactions.revoked, numbers)
-        self.assigned -= numbers
-        consumer.incremental_unassign(entries)
+        self._let_go(consumer, entries, numbers)
 
     def _on_lost(self, consumer: Consumer, entries: list[TopicPartition]) -> None:
         numbers = {entry.partition for entry in entries}
         self._log.warning("lost", partitions=sorted(numbers))
         self._react(self._reactions.lost, numbers)
+        self._let_go(consumer, entries, numbers)
+
+    def _let_go(self, consumer: Consumer, entries: list[TopicPartition], numbers: set[int]) -> None:
         self.assigned -= numbers
-        # With this it would join again; a process that ends must not, or partitions move to it and back.
         if self._failure is None:
             consumer.incremental_unassign(entries)
+        else:
+            # A member joins again once its partitions are unassigned, which the binding does where a callback has not.
+            # A process that ends must not, or partitions move to it and back.
+            consumer.unsubscribe()
 
     def _react(self, reaction: Callable[[set[int]], None], numbers: set[int]) -> None:
         self._in_callback = True

@@ -158,7 +158,7 @@ class TakeOver:
                 yield
 
     def _fenced(self, slot: str, timeout: float) -> bool:
-        producer = self._clients.transactional_producer(self._group.fence_id(slot), quiet=True)
+        producer = self._clients.transactional_producer(self._group.fence_id(slot))
         try:
             producer.init_transactions(timeout)
         except KafkaException as cause:

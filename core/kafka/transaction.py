@@ -21,18 +21,19 @@ from core.telemetry.logs import get_logger
 _SLICE_S = 1.0
 # While a former transaction ends, librdkafka asks a coordinator only every 500 ms: a new producer asks at once.
 ASK_AGAIN_S = (0.06, 0.09, 0.14, 0.2, 0.3)
-# Sending offsets takes milliseconds; after that the producer will not come back and is replaced.
-_STUCK_S = 3.0
+# Each call takes milliseconds. After that the producer may not come back, though Kafka answers others, and is replaced.
+_STUCK_S = 4.0
 
 Left = Callable[[], float]
 
 
 class Aborted(Exception):
-    """The transaction is undone; `reason` is Kafka's name of the error."""
+    """The transaction is undone; `reason` is Kafka's name of the error, `detail` what its client says of it."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.detail = detail
 
 
 class Away(Exception):
@@ -61,8 +62,10 @@ class Transactions:
         self._producer = make_producer()
         self._prefix = prefix
         self._faults = faults
-        self._patience = Patience("send-offsets")
+        self._patience = Patience("send_offsets_to_transaction")
         self._open: Literal["commit", "abort", "renew"] | None = None
+        # Seconds that calls to end the open abort have taken.
+        self._aborting = 0.0
         self._log = get_logger(__name__)
 
     @property
@@ -88,6 +91,13 @@ class Transactions:
         """Go on with a new producer after a fence, which must have hit nothing: see the loop's claim."""
         self._producer = self._make_producer()
         self._start_again(left)
+
+    def abandon(self) -> None:
+        """Leave what is open to Kafka, which tells what became of it before partitions are taken over."""
+        if self._open in ("commit", "abort"):
+            self._log.warning("producer_replaced", reason=f"{self._open} did not end")
+            self._producer = self._make_producer()
+            self._open = "renew"
 
     def settle(self, left: Left) -> bool:
         """End an unsettled transaction: True when it was committed after all."""
@@ -128,11 +138,9 @@ class Transactions:
         except KafkaException as cause:
             raise_if_fatal(cause)
             self._abort(left)
-            raise Aborted(_reason(cause)) from cause
-        except Stuck:
-            self._log.warning("producer_replaced", reason="send_offsets_to_transaction does not return")
-            self._producer = self._make_producer()
-            self._start_again(left)
+            raise Aborted(_reason(cause), cause.args[0].str()) from cause
+        except Stuck as cause:
+            self._replace(str(cause), left)
             raise Aborted("STUCK") from None
         except Away:
             self._abort(left)
@@ -165,17 +173,19 @@ class Transactions:
                 self._producer.poll(0.05)
 
     def _flush(self, left: Left) -> None:
-        while self._producer.flush(_slice(left)):
+        waited = 0.0
+        while self._producer.flush(timeout := _slice(left)):
             if left() <= 0:
                 raise Away
+            waited += timeout
+            if waited >= _STUCK_S:
+                raise Stuck("flush")
 
     def _send_offsets(self, offsets: list[TopicPartition], group_metadata: object, left: Left) -> None:
         producer = self._producer
 
         def send(timeout: float) -> None:
-            self._patience.run(
-                lambda: producer.send_offsets_to_transaction(offsets, group_metadata, timeout), timeout + _STUCK_S
-            )
+            self._patience.run(lambda: producer.send_offsets_to_transaction(offsets, group_metadata, timeout), _STUCK_S)
 
         self._until_done(send, left)
 
@@ -186,13 +196,29 @@ class Transactions:
         except KafkaException as cause:
             raise_if_fatal(cause)
             self._abort(left)
-            raise Aborted(_reason(cause)) from cause
+            raise Aborted(_reason(cause), cause.args[0].str()) from cause
         self._open = None
 
     def _abort(self, left: Left) -> None:
-        self._open = "abort"
-        self._until_done(self._producer.abort_transaction, left)
+        if self._open != "abort":
+            self._open, self._aborting = "abort", 0.0
+
+        def abort(timeout: float) -> None:
+            if self._aborting >= _STUCK_S:
+                raise Stuck("abort_transaction")
+            self._aborting += timeout
+            self._producer.abort_transaction(timeout)
+
+        try:
+            self._until_done(abort, left)
+        except Stuck as cause:
+            self._replace(str(cause), left)
         self._open = None
+
+    def _replace(self, doing: str, left: Left) -> None:
+        self._log.warning("producer_replaced", reason=f"{doing} does not return")
+        self._producer = self._make_producer()
+        self._start_again(left)
 
     def _start_again(self, left: Left) -> None:
         """The new producer fences the abandoned one, which never committed: what it had open is aborted."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from core.errors import APIError, Fenced
 from core.faults import Faults
@@ -16,7 +18,7 @@ from core.kafka import transaction
 from core.kafka.dump import dump
 from core.kafka.loop import TransactionLoop
 from core.kafka.processor import Batch, InRecord, OutRecord, PartitionWork
-from core.kafka.transaction import Aborted, Transactions
+from core.kafka.transaction import Aborted, Away, Transactions
 from core.settings import Settings
 from core.topics import MAX_RECORD_BYTES
 from tests.integration.kernel_support import Bench
@@ -117,48 +119,126 @@ def test_the_older_of_two_producers_is_fenced(bench: Bench, stale_and_good: tupl
         old.run([], offsets, good, ten_seconds, work=False)
 
 
-class HangingProducer:
-    """A real producer whose send_offsets_to_transaction does not return, as librdkafka's may after a broker's restart."""
+class Overtaken(list[OutRecord]):
+    """Records between which somebody fences their producer; at the flush all is there that Kafka has to say of them."""
 
-    def __init__(self, real: Producer, release: threading.Event) -> None:
+    def __init__(self, records: Iterable[OutRecord], fence: Callable[[], None]) -> None:
+        super().__init__(records)
+        self._fence = fence
+
+    def __iter__(self) -> Iterator[OutRecord]:
+        yield from super().__iter__()
+        self._fence()
+        yield from super().__iter__()
+        time.sleep(0.3)
+
+
+class Inheriting(logging.Logger):
+    """As structlog's, which every process uses: its `log` is not found while an exception is on its way."""
+
+
+def test_a_fence_that_records_meet_is_told_as_one(
+    bench: Bench, stale_and_good: tuple[object, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every partition's records are refused; what librdkafka says of the later ones must not hide the first refusal."""
+    _stale, good = stale_and_good
+    monkeypatch.setattr(bench.clients, "_log", Inheriting("kafka"))
+    offsets = [TopicPartition(bench.prefix + "in", 0, 1)]
+    make = partial(bench.clients.transactional_producer, bench.prefix + "met")
+    producers: list[Producer] = []
+
+    def keep() -> Producer:
+        producers.append(make())
+        return producers[-1]
+
+    old, new = Transactions(keep, bench.prefix, Faults()), Transactions(make, bench.prefix, Faults())
+
+    def fence() -> None:
+        producers[-1].flush(10)
+        new.start(ten_seconds)
+
+    records = [OutRecord("out", None, b"x", partition=partition) for partition in range(PARTITIONS)]
+    old.start(ten_seconds)
+    with pytest.raises(Fenced):
+        old.run(Overtaken(records, fence), offsets, good, ten_seconds, work=True)
+
+
+class HangingProducer:
+    """A real producer one of whose calls does not come to its end, as librdkafka's may after a broker's restart."""
+
+    def __init__(self, real: Producer, call: str, release: threading.Event) -> None:
         self._real = real
+        self._call = call
         self._release = release
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._real, name)
+        return self._hang if name == self._call else getattr(self._real, name)
 
-    def send_offsets_to_transaction(self, *_args: object) -> None:
-        self._release.wait(60)
+    def _hang(self, *given: float) -> int:
+        if self._call == "send_offsets_to_transaction":
+            self._release.wait(60)
+        if self._call in ("abort_transaction", "commit_transaction"):
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "", retriable=True))
+        return 1
 
 
+@pytest.mark.parametrize("call", ["flush", "send_offsets_to_transaction", "abort_transaction"])
 def test_a_stuck_producer_is_replaced(
-    bench: Bench, stale_and_good: tuple[object, object], monkeypatch: pytest.MonkeyPatch
+    bench: Bench, stale_and_good: tuple[object, object], monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    _stale, good = stale_and_good
+    stale, good = stale_and_good
     monkeypatch.setattr(transaction, "_STUCK_S", 0.2)
     release = threading.Event()
     made: list[object] = []
     started = False
 
     def make() -> Producer:
-        real = bench.clients.transactional_producer(bench.prefix + "stuck")
+        real = bench.clients.transactional_producer(f"{bench.prefix}stuck-{call}")
         made.append(real)
-        return real if started else HangingProducer(real, release)  # type: ignore[return-value]
+        return real if started else HangingProducer(real, call, release)  # type: ignore[return-value]
 
     transactions = Transactions(make, bench.prefix, Faults())
     # A start may take more than one.
     transactions.start(ten_seconds)
     started, before = True, len(made)
     offsets = [TopicPartition(bench.prefix + "in", 1, 5)]
-    record = OutRecord("tab", b"k", b"once", partition=1)
+    record = OutRecord("tab", b"k", call.encode(), partition=1)
+    metadata = stale if call == "abort_transaction" else good
     try:
-        with pytest.raises(Aborted, match="STUCK"):
-            transactions.run([record], offsets, good, ten_seconds, work=True)
+        with pytest.raises(Aborted):
+            transactions.run([record], offsets, metadata, ten_seconds, work=True)
         transactions.run([record], offsets, good, ten_seconds, work=True)
     finally:
         release.set()
     assert len(made) == before + 1
-    assert [found.value for found in dump(bench.clients, ["tab"])] == [b"once"]
+    assert [found.value for found in dump(bench.clients, ["tab"]) if found.value == call.encode()] == [call.encode()]
+
+
+def test_a_commit_that_is_abandoned_leaves_nothing_open(bench: Bench, stale_and_good: tuple[object, object]) -> None:
+    _stale, good = stale_and_good
+    left = iter([10.0] * 4)
+
+    def soon_over() -> float:
+        return next(left, -1.0)
+
+    started = False
+
+    def make() -> Producer:
+        real = bench.clients.transactional_producer(bench.prefix + "abandoned")
+        return real if started else HangingProducer(real, "commit_transaction", threading.Event())  # type: ignore[return-value]
+
+    transactions = Transactions(make, bench.prefix, Faults())
+    transactions.start(ten_seconds)
+    started = True
+    offsets = [TopicPartition(bench.prefix + "in", 2, 5)]
+    with pytest.raises(Away):
+        transactions.run([OutRecord("tab", b"k", b"abandoned")], offsets, good, soon_over, work=True)
+    transactions.abandon()
+    transactions.settle(ten_seconds)
+    transactions.run([OutRecord("tab", b"k", b"next")], offsets, good, ten_seconds, work=True)
+    found = [record.value for record in dump(bench.clients, ["tab"])]
+    assert b"next" in found
+    assert b"abandoned" not in found
 
 
 class Oversize:
