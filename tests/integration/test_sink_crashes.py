@@ -9,10 +9,13 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
+from analytics.sink.positions import Positions, Start
 from analytics.sink.rows import TOPICS
 from core.settings import ClickHouseSettings
 from tests.support.clickhouse import RunningClickHouse, migrated, query
@@ -57,6 +60,13 @@ def test_killed_at_each_step_each_event_is_there_once(
     produce(streams, 30)
     start(streams)
     wait_equal(streams, database)
+
+
+def test_no_member_asks_for_positions_inside_its_own_callback(streams: Streams) -> None:
+    """It would end the process when its client has something to log afterwards, as when a group's session timed out."""
+    prefix = streams.settings.kafka.prefix
+    positions = Positions(streams.clients, "nobody", cast(Consumer, object()), prefix)
+    assert positions.starts([TopicPartition(f"{prefix}results", 0)]) == {("results", 0): Start(0)}
 
 
 def test_server_killed_during_inserts(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -32,6 +35,7 @@ from core.kafka.topic_admin import Change, Wanted, differences
 from core.kafka.wakeup import Wakeup
 from core.settings import KafkaSettings, Settings
 from core.topics import BY_NAME, MAX_RECORD_BYTES, TOPICS, record_limit
+from tests.support.waiting import wait_until
 
 # --- marks ---------------------------------------------------------------------------------------------------------------
 
@@ -370,3 +374,27 @@ def test_patience_ends_with_a_call_that_does_not_return() -> None:
     assert seen == [1, 2]
     with pytest.raises(ZeroDivisionError):
         patience.run(lambda: 1 // len([]), 10)
+
+
+_STANDS_STILL = """
+import threading
+from core.kafka.patience import Patience
+
+def call():
+    print("begun", flush=True)
+    threading.Event().wait(0.3)
+
+Patience("test").run(call, 0.6)
+"""
+
+
+def test_a_process_that_stood_still_has_not_waited() -> None:
+    """The call takes half of the time it may; the process stands still for twice of it meanwhile."""
+    with subprocess.Popen([sys.executable, "-c", _STANDS_STILL], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGSTOP)
+        until = time.monotonic() + 1.2
+        wait_until(lambda: time.monotonic() > until, 10, "it stood still")
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(30) == 0
