@@ -81,7 +81,7 @@ def registrar(deployed: Wharf) -> Iterator[Wharf]:
         yield deployed
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
 
 
 class Answers:

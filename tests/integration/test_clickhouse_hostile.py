@@ -329,7 +329,7 @@ def test_what_comes_while_it_stops_is_told_and_what_runs_too_long_is_ended(tmp_p
         running = "SELECT count() FROM system.processes WHERE query LIKE 'SELECT sum(sleepEachRow%'"
         wait_until(lambda: idle.execute(running) == [(1,)], 20, "the query runs")
         server.send_signal(signal.SIGTERM)
-        wait_until(lambda: not accepts(server.port), 10, "it stops")
+        wait_until(lambda: not accepts(server.port), 30, "it stops")
         # Without the ping that goes before each query: it was sent before the end was known.
         idle.connection.send_query("SELECT 1")
         idle.connection.send_external_tables([])

@@ -98,7 +98,7 @@ def test_a_ban_is_told_with_its_end_and_waited_for(fresh: Fresh) -> None:
     assert row["until_ms"] == event["expires_at"]
     it.text(f"{it.name}-1")
     it.result(f"{it.name}-1", "queued")
-    ban = wait_until(it.limits, 10, "a limit event")[0]
+    ban = wait_until(it.limits, 30, "a limit event")[0]
     assert (ban["limit"], ban["reason_code"], ban["until"]) == ("ban", 101, event["expires_at"])
     it.wait_shown("online")
     assert time.time() * 1000 >= event["expires_at"]
@@ -112,7 +112,7 @@ def test_an_outdated_client_is_told_and_keeps_its_queue(fresh: Fresh) -> None:
     it.wait_shown("outdated", "wa.client_outdated", "upgrade wharf")
     it.text(f"{it.name}-1")
     it.result(f"{it.name}-1", "queued")
-    wait_until(lambda: it.stack.shown(it.name)["queue"] == 1, 10, "it is kept")
+    wait_until(lambda: it.stack.shown(it.name)["queue"] == 1, 30, "it is kept")
 
 
 def test_an_unknown_refusal_fails_and_is_tried_again(fresh: Fresh) -> None:

@@ -48,7 +48,7 @@ def test_without_ack_and_receipt_the_chat_waits_and_the_same_bytes_go_out_again(
     it.text("wait-2")
     it.result("wait-1", "unsettled")
     assert it.states("wait-2") == ["queued"]
-    wait_until(lambda: it.stack.shown(it.name)["queue"] == 2, 10, "both wait")
+    wait_until(lambda: it.stack.shown(it.name)["queue"] == 2, 30, "both wait")
     it.no_faults()
     ids = [it.message_id("wait-1"), it.message_id("wait-2")]
     wait_until(lambda: it.stack.ledger_counts().keys() >= set(ids), 30, "both arrived")
@@ -62,13 +62,13 @@ def test_a_reach_out_lock_is_final_and_told(it: Subject) -> None:
     it.text("locked-1", OTHER)
     result = it.result("locked-1", "failed")
     assert (result["error"]["code"], result["error"]["upstream_code"]) == ("wa.reachout_locked", "463")
-    told = wait_until(it.limits, 10, "a limit event")[-1]
+    told = wait_until(it.limits, 30, "a limit event")[-1]
     assert (told["limit"], told["reason_code"], told["command_id"]) == ("timelock", 463, "locked-1")
     it.wait_shown("online", "wa.reachout_locked", "no retry before the expiry")
     # The next message that WhatsApp takes ends the complaint.
     it.text("unlocked-1")
     it.result("unlocked-1", "sent")
-    wait_until(lambda: it.stack.shown(it.name)["last_error"] is None, 10, "nothing is wrong any more")
+    wait_until(lambda: it.stack.shown(it.name)["last_error"] is None, 30, "nothing is wrong any more")
 
 
 def test_a_notice_of_a_time_lock_is_told_and_lifted(it: Subject) -> None:
@@ -81,7 +81,7 @@ def test_a_notice_of_a_time_lock_is_told_and_lifted(it: Subject) -> None:
     assert row["until_ms"] == lock["until"]
     it.control("timelock", active=False)
     wait_until(lambda: [each for each in it.limits()[before:] if each["limit"] == "lifted"], 20, "it is lifted")
-    wait_until(lambda: it.stack.shown(it.name)["last_error"] is None, 10, "nothing is wrong any more")
+    wait_until(lambda: it.stack.shown(it.name)["last_error"] is None, 30, "nothing is wrong any more")
 
 
 @pytest.mark.parametrize("namespace", ["usync", "encrypt"])
@@ -137,7 +137,7 @@ def test_a_damaged_message_is_told_and_followed_up(it: Subject) -> None:
         row = it.stack.shown(it.name)
         return (row["undecryptable"], row["awaited"]) == (total + 1, 0)
 
-    wait_until(counted, 10, "it is counted and nothing is awaited any more")
+    wait_until(counted, 30, "it is counted and nothing is awaited any more")
     assert 'wharf_undecryptable_total{reason="decrypt_failed"}' in it.metrics()
 
 

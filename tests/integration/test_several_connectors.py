@@ -158,7 +158,7 @@ def test_a_slot_that_is_started_twice_ends_the_older_process(
 
     newer = slots.start("b")
     assert older.process.wait(60) == EXIT_FENCED
-    wait_until(lambda: is_gone(host), 10, "its host ended with it, all sockets closed")
+    wait_until(lambda: is_gone(host), 30, "its host ended with it, all sockets closed")
     slots.wait_owning((a, 4), (newer, 4))
     slots.wait_online(ids, a, newer)
     traffic.settle(SETTLE_S)
@@ -189,7 +189,7 @@ def test_an_owner_that_stood_still_writes_and_sends_nothing_after_the_take_over(
         slots.wait_online(ids, a)
         taken = epochs(own, ids)
     assert b.process.wait(60) == EXIT_FENCED
-    wait_until(lambda: is_gone(pids[1]), 10, "its host ended with it")
+    wait_until(lambda: is_gone(pids[1]), 30, "its host ended with it")
     traffic.settle(SETTLE_S)
 
     assert epochs(own, ids) == taken, "the new owner's sessions were left alone"
