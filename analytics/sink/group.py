@@ -10,7 +10,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicP
 from analytics.sink.batches import Source
 from analytics.sink.ledger import Range, to_replay
 from core.errors import DBError
-from core.kafka.clients import KafkaClients
+from core.kafka.clients import KafkaClients, answered
 
 CALL_S = 10.0
 
@@ -38,7 +38,9 @@ def standings(clients: KafkaClients, group: str, topics: Iterable[str]) -> dict[
             for number in sorted(known[prefix + topic].partitions)
         ]
         asked = [ConsumerGroupTopicPartitions(group, wanted)]
-        entries = admin.list_consumer_group_offsets(asked, request_timeout=CALL_S)[group].result().topic_partitions
+        entries = answered(
+            admin.list_consumer_group_offsets(asked, request_timeout=CALL_S)[group], CALL_S
+        ).topic_partitions
     except KafkaException as cause:
         raise DBError(
             "db.kafka_unavailable", f"Kafka at {clients.settings.bootstrap}: {cause.args[0].str()}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from core.kafka.sizes import FRAMING_BYTES
@@ -18,7 +19,22 @@ from core.topics import TOPICS
 TRANSACTION_TIMEOUT_MS = 20_000
 _MAX_MESSAGE = max(topic.max_record_bytes for topic in TOPICS) + FRAMING_BYTES
 
+# An administrator's request ends by its own time-out, with Kafka's error; this much later nobody waits for that any more.
+_LATE_S = 5.0
+
 Config = dict[str, Any]
+T = TypeVar("T")
+
+
+def answered(future: Future[T], seconds: float) -> T:
+    """What Kafka answers to an AdminClient's request with that time-out; KafkaException `_TIMED_OUT` if it never ends.
+
+    librdkafka may lose a request whose coordinator moves meanwhile.
+    """
+    try:
+        return future.result(seconds + _LATE_S)
+    except TimeoutError as cause:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, retriable=True)) from cause
 
 
 class Repetitions(logging.Filter):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaError, KafkaException
 
-from core.kafka.clients import KafkaClients
+from core.kafka.clients import KafkaClients, answered
 
 
 def static_members(clients: KafkaClients, group: str, seconds: float) -> dict[str, str]:
@@ -15,8 +15,7 @@ def static_members(clients: KafkaClients, group: str, seconds: float) -> dict[st
     # Kept in a name: a client that is collected drops what it was asked.
     admin = clients.admin()
     try:
-        # The request's own time-out ends it, with Kafka's error.
-        described = admin.describe_consumer_groups([group], request_timeout=seconds)[group].result()
+        described = answered(admin.describe_consumer_groups([group], request_timeout=seconds)[group], seconds)
     except KafkaException as cause:
         if cause.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return {}

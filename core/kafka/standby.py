@@ -26,7 +26,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 
 from core.clock import Clock
-from core.kafka.clients import KafkaClients
+from core.kafka.clients import KafkaClients, answered
 from core.kafka.roles import PartitionRole
 from core.kafka.table import burst
 from core.kafka.tail import Instant, Tail
@@ -154,7 +154,7 @@ class Standby:
     def _retention_s(self, admin: AdminClient) -> float:
         """How long the topic keeps its tombstones, as it is set now."""
         resource = ConfigResource(ResourceType.TOPIC, self._topic)
-        entries = admin.describe_configs([resource], request_timeout=_CALL_S)[resource].result()
+        entries = answered(admin.describe_configs([resource], request_timeout=_CALL_S)[resource], _CALL_S)
         return int(entries["delete.retention.ms"].value) / 1000
 
     def _assign(self, reader: Consumer, assigned: dict[int, int]) -> None:
@@ -245,4 +245,4 @@ class Standby:
             isolation_level=IsolationLevel.READ_COMMITTED,
             request_timeout=_CALL_S,
         )
-        return {where.partition: answer.result().offset for where, answer in answers.items()}
+        return {where.partition: answered(answer, _CALL_S).offset for where, answer in answers.items()}

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from core.errors import DBError, SettingsError
-from core.kafka.clients import KafkaClients
+from core.kafka.clients import KafkaClients, answered
 from core.kafka.sizes import FRAMING_BYTES
 from core.settings import Settings
 from core.topics import TOPICS, Retention, Topic
@@ -151,7 +151,7 @@ def _present(admin: AdminClient, names: list[str]) -> dict[str, tuple[int, Mappi
             [ConfigResource(ResourceType.TOPIC, name) for name in counts], request_timeout=_TIMEOUT_S
         )
         configs = {
-            resource.name: {name: str(entry.value) for name, entry in future.result().items()}
+            resource.name: {name: str(entry.value) for name, entry in answered(future, _TIMEOUT_S).items()}
             for resource, future in futures.items()
         }
     except KafkaException as cause:
@@ -162,6 +162,6 @@ def _present(admin: AdminClient, names: list[str]) -> dict[str, tuple[int, Mappi
 def _finish(futures: Mapping[Any, Future[Any]]) -> None:
     for subject, future in futures.items():
         try:
-            future.result()
+            answered(future, _TIMEOUT_S)
         except KafkaException as cause:
             raise DBError("db.kafka_unavailable", f"{subject}: {cause.args[0].str()}") from cause

@@ -63,6 +63,10 @@ def _local_node(folder: Path) -> Iterator[RunningKafka]:
     controller_port = ports.free_port(rng, {port})
     java = find_java()
     node = KafkaNode(java, folder / "kafka", "127.0.0.1", port, controller_port, kafka_archive.options(java))
+    # Nobody kills it. On a busy disk its controller may not answer for longer than the usual 9 s, and takes every partition
+    # from the only broker for it.
+    node.folder.mkdir(parents=True)
+    (node.folder / "extra.properties").write_text("broker.session.timeout.ms=120000\n")
     node.prepare()
     process = LeashedProcess.start(node.command(), log=LogFile(folder / "kafka.log"), env=os.environ, cwd=folder)
     settings = KafkaSettings(bootstrap=node.bootstrap)
