@@ -221,7 +221,7 @@ class Transactions:
         self._start_again(left)
 
     def _start_again(self, left: Left) -> None:
-        """The new producer fences the abandoned one, which never committed: what it had open is aborted."""
+        """The new producer fences the old one; what that had open is aborted, unless its commit had reached Kafka."""
         self._open = "renew"
         self._until_done(self._producer.init_transactions, left)
         self._open = None
