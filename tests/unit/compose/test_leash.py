@@ -62,7 +62,7 @@ def test_terminate_lets_the_command_end_in_order(tmp_path: Path) -> None:
         "print('up', flush=True)\ntime.sleep(1000)"
     )
     process, path = start(tmp_path, code)
-    wait_until(lambda: path.exists() and "up" in path.read_text(), SECONDS, "started")
+    wait_until(lambda: path.exists() and "up\n" in path.read_text(), SECONDS, "started")
     process.terminate()
     assert process.wait(SECONDS) == 5
     assert path.read_text() == "up\nbye\n"
@@ -73,7 +73,7 @@ def test_stop_kills_what_does_not_end_in_time(tmp_path: Path) -> None:
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(1000)"
     )
     process, path = start(tmp_path, code)
-    wait_until(lambda: path.exists() and "up" in path.read_text(), SECONDS, "started")
+    wait_until(lambda: path.exists() and "up\n" in path.read_text(), SECONDS, "started")
     process.stop(0.3)
     assert process.exit_code == 137
 
