@@ -177,9 +177,10 @@ class ConnectorProcessor:
         self._drop(partition, "handed over")
 
     def lost(self, partition: int) -> None:
-        self._torn.add(partition)
-        if partition in self._partitions:
-            self._overview.lost(self._partitions[partition].sessions.values())
+        where = self._partitions.get(partition)
+        if where is not None and where.owned:
+            self._torn.add(partition)
+            self._overview.lost(where.sessions.values())
         self._drop(partition, "partition lost")
 
     # ------------------------------------------------------------------ a turn

@@ -25,6 +25,7 @@ from core.kafka.clients import KafkaClients
 from core.kafka.commits import AWAY, Commits
 from core.kafka.fetch import Fetcher
 from core.kafka.holdings import Holdings, Payload, marked
+from core.kafka.members import static_members
 from core.kafka.membership import Membership
 from core.kafka.pace import Pace
 from core.kafka.processor import Batch, Processor
@@ -40,6 +41,9 @@ from core.telemetry.health import Check
 from core.telemetry.logs import get_logger
 from core.telemetry.metrics import Metrics
 from core.topics import BY_NAME, Topic
+
+# How long the group may take to say who is in it.
+_MEMBERS_S = 2.0
 
 
 class TransactionLoop:
@@ -209,7 +213,7 @@ class TransactionLoop:
             self._next_lag = now + self._pace.lag
             self._publish_roles()
             self._start_standby()
-        if not self._takeovers:
+        if not self._takeovers or now < self._next_takeover:
             self._rest(busy)
 
     def _rest(self, busy: bool) -> None:
@@ -306,10 +310,9 @@ class TransactionLoop:
                 # Tried again in the next turn, for what is left of it after the callbacks.
                 return
         except Fenced:
-            if self._has_owned:
+            if self._has_owned or not self._has_the_slot():
                 raise
-            # Another's take-over fenced the slot for what its former process had claimed. This one never owned anything,
-            # and were the slot another process's by now, the group would end this one.
+            # Another's take-over fenced the slot for what its former process had claimed: there is nothing to tear down.
             self._log.warning("fenced_before_owning", partitions=sorted(job.partitions))
             # When Kafka does not answer now, the next commit begins with it.
             with contextlib.suppress(Away):
@@ -336,6 +339,15 @@ class TransactionLoop:
             from_log=job.from_log,
             from_standby=job.from_standby,
         )
+
+    def _has_the_slot(self) -> bool:
+        """The group knows this process by it. A newer process of the slot is in the group by now, or fences once more."""
+        try:
+            members = static_members(self._clients, self._group.group, _MEMBERS_S)
+        except KafkaException as cause:
+            self._log.warning("kafka_away", doing="describe_group", kafka_error=cause.args[0].name())
+            return False
+        return members.get(self._group.slot) == self._membership.member_id()
 
     def _cancel_takeovers(self, partitions: set[int]) -> None:
         for job in list(self._takeovers):

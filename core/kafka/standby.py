@@ -134,6 +134,9 @@ class Standby:
             except KafkaException as trouble:
                 self._log.warning("standby_failed", kafka_error=trouble.args[0].name())
                 self._stopped.wait(_AGAIN_S)
+            except Exception:  # noqa: BLE001  (a standby that ended in silence would still look like one)
+                self._log.exception("standby_failed")
+                self._stopped.wait(_AGAIN_S)
 
     def _tail(self) -> None:
         admin = self._clients.admin()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from core.clock import Clock
 from core.errors import DBError
@@ -27,13 +27,12 @@ from core.kafka.processor import Processor
 from core.kafka.standby import Standby
 from core.kafka.table import read_to_end, watermarks
 from core.kafka.tail import Tail
+from core.kafka.transaction import ASK_AGAIN_S
 from core.telemetry.logs import get_logger
 
-# librdkafka asks a busy coordinator again only every 500 ms: a new producer asks at once.
-_FENCE_FIRST_S = 0.06
-_FENCE_GROWTH = 1.5
-_FENCE_MAX_S = 5.0
 _CALL_S = 2.0
+# What may have to be asked again and again is asked for so long at a time: live partitions are served in between.
+_ASK_S = 0.3
 # Records of a standby's tail given to the processor in one step.
 _STEP = 2000
 
@@ -152,13 +151,16 @@ class TakeOver:
     def _fence(self, slots: set[str]) -> Generator[None, None, None]:
         for slot in sorted(slots):
             self._log.info("takeover_fences", foreign_slot=slot, partitions=sorted(self.partitions))
-            timeout = _FENCE_FIRST_S
-            while not self._fenced(slot, timeout):
-                timeout = min(timeout * _FENCE_GROWTH, _FENCE_MAX_S)
+            for timeout in ASK_AGAIN_S:
+                producer = self._clients.transactional_producer(self._group.fence_id(slot))
+                if self._fenced(producer, timeout):
+                    break
                 yield
+            else:
+                while not self._fenced(producer, _ASK_S):
+                    yield
 
-    def _fenced(self, slot: str, timeout: float) -> bool:
-        producer = self._clients.transactional_producer(self._group.fence_id(slot))
+    def _fenced(self, producer: Producer, timeout: float) -> bool:
         try:
             producer.init_transactions(timeout)
         except KafkaException as cause:
@@ -175,7 +177,7 @@ class TakeOver:
             return self._positions_of(self._committed_by_now(wanted))
         while True:
             try:
-                return self._positions_of(_checked(self._member.committed(wanted, _CALL_S)))
+                return self._positions_of(_checked(self._member.committed(wanted, _ASK_S)))
             except KafkaException as cause:
                 if not (cause.args[0].retriable() or cause.args[0].code() == KafkaError._TIMED_OUT):
                     raise

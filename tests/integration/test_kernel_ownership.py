@@ -206,6 +206,24 @@ def test_a_slot_that_is_fenced_before_it_owns_anything_goes_on(bench: Bench) -> 
     assert_exactly_once(bench.copies(), ids)
 
 
+def test_a_slot_that_was_fenced_by_its_newer_process_before_it_owns_anything_ends(bench: Bench) -> None:
+    """It may not fence that one in turn, whatever it sees first: the fence or the group's word."""
+    ids = [f"m{number}" for number in range(40)]
+    bench.produce("in", ids[:20])
+    paused = {"crash": {"point": "after_restore", "signal": "STOP"}}
+    with closing(older := bench.worker("a", faults=paused, session_timeout_ms=30_000)) as running:
+        wait_until(lambda: older.stopped, 30, "standing still before its claim")
+        running.append(newer := bench.worker("a"))
+        newer.wait("owned", bench.partitions)
+        older.signal(signal.SIGCONT)
+        assert older.exit_code() != 0
+        assert not older.logged("fenced_before_owning")
+        bench.produce("in", ids[20:])
+        wait_until(lambda: len(bench.copies()) >= len(ids), 20, "copied")
+        assert newer.alive
+    assert_exactly_once(bench.copies(), ids)
+
+
 def forget_offsets(bench: Bench) -> None:
     admin = bench.clients.admin()
     for future in admin.delete_consumer_groups([bench.prefix + GROUP]).values():

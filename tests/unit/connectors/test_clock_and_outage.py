@@ -114,6 +114,16 @@ def test_a_first_take_over_opens_at_once() -> None:
     assert opened(rig) == 1
 
 
+def test_a_take_over_that_was_broken_off_delays_none_later() -> None:
+    rig = Rig()
+    rig.processor.revoked(PARTITION)
+    rig.processor.lost(PARTITION)
+    rig.instance()
+    rig.processor.owned(PARTITION, {("commands.admitted", PARTITION): 0})
+    rig.settle()
+    assert opened(rig) == 1
+
+
 def test_what_was_torn_down_is_shown_offline_until_the_next_turn(online: Rig) -> None:
     overview = Overview(Metrics(), "connector-1")
     sessions = list(online.processor.sessions())
