@@ -94,6 +94,7 @@ def run(settings: Settings) -> int:
         metrics=metrics,
         faults=faults,
         standby=settings.connector.standby,
+        lease=driver.lease,
     )
     driver.on_delivery(loop.wakeup)
     # The host that is most likely wanted starts while the group and the state are waited for.

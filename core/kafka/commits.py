@@ -24,7 +24,10 @@ AWAY = "Kafka does not answer"
 
 
 class Commits:
-    """Not thread-safe but for `end_within`; `group_metadata` is asked anew for every transaction."""
+    """Not thread-safe but for `end_within`; `group_metadata` is asked anew for every transaction.
+
+    `confirmed` hears of each commit that says that this process goes on: since when the group surely had it as a member.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Commits:
         clock: Clock,
         metrics: Metrics,
         pace: Pace,
+        confirmed: Callable[[float], None] = lambda _at: None,
     ) -> None:
         self._transactions = transactions
         self._group_metadata = group_metadata
@@ -42,6 +46,7 @@ class Commits:
         self._clock = clock
         self._metrics = metrics
         self._pace = pace
+        self._confirmed = confirmed
         self._log = get_logger(__name__).bind(processor=processor)
         self._end: float | None = None
         # The batch in the transaction whose end is open, and the batch that turned out to be committed.
@@ -134,6 +139,8 @@ class Commits:
             self._log.warning("kafka_away", doing=kind)
             return False
         self._answered_now()
+        if kind != "release":
+            self._confirmed(began)
         took = self.last - began
         self._metrics.counter(names.TRANSACTIONS).labels(self._processor, kind).inc()
         if kind == "work":

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from confluent_kafka import KafkaException
 
@@ -42,12 +42,17 @@ from core.telemetry.logs import get_logger
 from core.telemetry.metrics import Metrics
 from core.topics import BY_NAME, Topic
 
+# Of the group's session time-out, which begins at the member's last heartbeat: those come ten times within it.
+_LEASE_SHARE = 2 / 3
 # How long the group may take to say who is in it.
 _MEMBERS_S = 2.0
 
 
 class TransactionLoop:
-    """`run()` in one thread; `wakeup()` and `stop()` from any thread or signal handler."""
+    """`run()` in one thread; `wakeup()` and `stop()` from any thread or signal handler.
+
+    `lease` hears, several times within each lease, until when (monotonic seconds) nobody else can own what is owned here.
+    """
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class TransactionLoop:
         faults: Faults | None = None,
         pace: Pace | None = None,
         standby: bool = False,
+        lease: Callable[[float], None] = lambda _until: None,
     ) -> None:
         prefix = settings.kafka.prefix
         group = prefix + processor.name
@@ -85,6 +91,7 @@ class TransactionLoop:
             clock=self._clock,
             metrics=self._metrics,
             pace=self._pace,
+            confirmed=lambda at: lease(at + session_timeout_ms / 1000 * _LEASE_SHARE),
         )
         self._incarnation = f"{self._clock.now_ms()}-{id(self):x}"
         self._holdings = Holdings(

@@ -53,6 +53,9 @@ class ScriptedDriver:
     def open(self, start: SessionStart) -> None:
         self.opened.append((start, dict(start.items)))
 
+    def lease(self, until: float) -> None:
+        raise NotImplementedError
+
     def close(self, session: int, reason: str) -> None:
         self.closed.append((session, reason))
 

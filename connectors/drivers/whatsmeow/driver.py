@@ -36,6 +36,8 @@ CREDIT_BYTES = 32 * 1024 * 1024
 RESTORE_FRAME_BYTES = 1 << 20
 STOP_GRACE_S = 3.0
 _RESTART_WAITS_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+# A lease that is not longer by so much is not worth a frame.
+_LEASE_STEP_S = 0.5
 # A host that lived this long starts again at once.
 _STABLE_S = 30.0
 
@@ -82,6 +84,7 @@ class WhatsmeowDriver:
         self._deliveries: list[Delivery] = []
         self._wake: Callable[[], None] = lambda: None
         self._stopped = False
+        self._lease = 0.0
 
     def available(self, simulated: bool) -> bool:
         with self._lock:
@@ -111,6 +114,14 @@ class WhatsmeowDriver:
             host.process.send(pb.ToHost(open_session=opening))
             for restore in _restore_frames(start):
                 host.process.send(pb.ToHost(restore_items=restore))
+
+    def lease(self, until: float) -> None:
+        with self._lock:
+            if until - self._lease < _LEASE_STEP_S:
+                return
+            self._lease = until
+            for host in self._hosts.values():
+                self._tell_lease(host)
 
     def close(self, session: int, reason: str) -> None:
         self._to(session, pb.ToHost(close_session=pb.CloseSession(session=session, reason=reason)))
@@ -177,6 +188,10 @@ class WhatsmeowDriver:
             host = self._where.get(session)
             if host is not None and host.process is not None:
                 host.process.send(message)
+
+    def _tell_lease(self, host: _Host) -> None:
+        if host.ready and host.process is not None and self._lease:
+            host.process.send(pb.ToHost(lease=pb.Lease(until_ms=int(self._lease * 1000))))
 
     def _by_process(self, pairs: Sequence[tuple[int, int]]) -> list[tuple[HostProcess, list[tuple[int, int]]]]:
         with self._lock:
@@ -260,6 +275,7 @@ class WhatsmeowDriver:
             get_logger(__name__).error("host_refused", kind=_kind(host.simulated), detail=host.detail)
             return
         host.ready = True
+        self._tell_lease(host)
         pid = host.process.pid if host.process is not None else 0
         host.detail = f"ready, pid {pid}, whatsmeow {reply.library_version}"
         get_logger(__name__).info("host_ready", kind=_kind(host.simulated), pid=pid, simulated=host.simulated)

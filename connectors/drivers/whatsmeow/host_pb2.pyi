@@ -17,7 +17,7 @@ OFFLINE: Origin
 HISTORY: Origin
 
 class ToHost(_message.Message):
-    __slots__ = ("hello", "open_session", "restore_items", "close_session", "pair", "logout", "send", "durable", "credit", "crash_at", "mark")
+    __slots__ = ("hello", "open_session", "restore_items", "close_session", "pair", "logout", "send", "durable", "credit", "crash_at", "mark", "lease")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     OPEN_SESSION_FIELD_NUMBER: _ClassVar[int]
     RESTORE_ITEMS_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +29,7 @@ class ToHost(_message.Message):
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     CRASH_AT_FIELD_NUMBER: _ClassVar[int]
     MARK_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     open_session: OpenSession
     restore_items: RestoreItems
@@ -40,7 +41,8 @@ class ToHost(_message.Message):
     credit: Credit
     crash_at: CrashAt
     mark: Mark
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., open_session: _Optional[_Union[OpenSession, _Mapping]] = ..., restore_items: _Optional[_Union[RestoreItems, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., pair: _Optional[_Union[Pair, _Mapping]] = ..., logout: _Optional[_Union[Logout, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., durable: _Optional[_Union[Durable, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., crash_at: _Optional[_Union[CrashAt, _Mapping]] = ..., mark: _Optional[_Union[Mark, _Mapping]] = ...) -> None: ...
+    lease: Lease
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., open_session: _Optional[_Union[OpenSession, _Mapping]] = ..., restore_items: _Optional[_Union[RestoreItems, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., pair: _Optional[_Union[Pair, _Mapping]] = ..., logout: _Optional[_Union[Logout, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., durable: _Optional[_Union[Durable, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., crash_at: _Optional[_Union[CrashAt, _Mapping]] = ..., mark: _Optional[_Union[Mark, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol_version", "credit_bytes", "max_unacked_nodes", "handler_limit_ms", "parallel_starts", "ack_timeout_ms", "simulator", "verbose", "supervision", "phone_code_ms")
@@ -217,6 +219,12 @@ class Credit(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     bytes: int
     def __init__(self, bytes: _Optional[int] = ...) -> None: ...
+
+class Lease(_message.Message):
+    __slots__ = ("until_ms",)
+    UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    until_ms: int
+    def __init__(self, until_ms: _Optional[int] = ...) -> None: ...
 
 class CrashAt(_message.Message):
     __slots__ = ("point", "passage")

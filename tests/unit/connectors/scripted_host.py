@@ -1,4 +1,4 @@
-"""A host process that speaks the framing: says hello, opens, echoes every send as an entry, dies on command."""
+"""A host process that speaks the framing: says hello, opens, echoes every send and lease as an entry, dies on command."""
 
 import os
 import socket
@@ -45,5 +45,8 @@ while data := link.recv(65536):
                 sys.exit(0)
             position += 1
             say(entry=pb.JournalEntry(session=message.send.session, position=position))
+        elif kind == "lease":
+            told = pb.Event(other=pb.OtherEvent(type="lease", json=str(message.lease.until_ms)))
+            say(entry=pb.JournalEntry(session=0, events=[told]))
         elif kind == "close_session":
             say(closed=pb.SessionClosed(session=message.close_session.session, reason="requested", may_reopen=True))

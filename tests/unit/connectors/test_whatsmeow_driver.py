@@ -102,6 +102,20 @@ def test_a_host_that_ends_takes_its_sessions_and_starts_again(host: Watched, how
     host.until(lambda: host.entries()[-1:] != [] and host.entries()[-1].session == 3)
 
 
+def test_every_host_knows_the_newest_lease(host: Watched) -> None:
+    def leases() -> list[str]:
+        return [entry.events[0].other.json for entry in host.entries() if entry.session == 0]
+
+    host.driver.lease(100.0)
+    # Many a second would only be noise.
+    host.driver.lease(100.1)
+    host.driver.lease(101.0)
+    host.until(lambda: leases() == ["100000", "101000"])
+    host.open(1)
+    host.driver.send(pb.Send(session=1, command_id="die"))
+    host.until(lambda: leases() == ["100000", "101000", "101000"] if host.driver.available(False) else False)
+
+
 def test_the_host_ends_with_its_connector(host: Watched) -> None:
     pid = int(host.driver.health().detail.split("pid ")[1].split(",")[0])
     host.driver.stop()

@@ -53,6 +53,29 @@ def commits(transactions: Scripted) -> Commits:
     )
 
 
+def test_only_a_commit_that_says_that_this_process_goes_on_confirms_it() -> None:
+    kafka = Scripted(["ok", "ILLEGAL_GENERATION", "away", "ok", "ok"], [True])
+    clock = ManualClock(7_000)
+    confirmed: list[float] = []
+    given = Commits(
+        cast(Transactions, kafka),
+        object,
+        "copy",
+        clock=clock,
+        metrics=Metrics(),
+        pace=Pace(),
+        confirmed=confirmed.append,
+    )
+    assert given.commit("claim", Payload([], []), left)
+    clock.advance(1_000)
+    assert not given.commit("keepalive", Payload([], []), left)
+    assert not given.commit("keepalive", Payload([], []), left)
+    assert given.commit("keepalive", Payload([], []), left)
+    clock.advance(1_000)
+    assert given.commit("release", Payload([], []), left)
+    assert confirmed == [7.0, 8.0]
+
+
 def batch(value: bytes) -> Batch:
     return {0: PartitionWork([OutRecord("out", None, value)])}
 

@@ -63,6 +63,7 @@ type Host struct {
 	link     *link
 	limits   limits
 	starts   *semaphore
+	lease    *lease
 	verbose  bool
 	version  string
 	ctx      context.Context
@@ -87,6 +88,7 @@ func New(conn io.ReadWriteCloser, cfg Config) (*Host, error) {
 		log: cfg.Log, now: cfg.Now, switches: sw, version: cfg.Version,
 		limits:   limits{defaultUnacked, heldBytesLimit, defaultHandler, defaultAck, defaultSupervision, defaultPhone},
 		starts:   newSemaphore(defaultStarts),
+		lease:    newLease(monotonic),
 		sessions: make(map[uint64]*session),
 		left:     make(map[string][]signalstore.Item),
 	}
@@ -153,6 +155,8 @@ func (h *Host) take(m *hostpb.ToHost) error {
 		}
 	case *hostpb.ToHost_Credit:
 		h.link.addCredit(b.Credit.Bytes)
+	case *hostpb.ToHost_Lease:
+		h.lease.renew(time.Duration(b.Lease.UntilMs) * time.Millisecond)
 	case *hostpb.ToHost_CrashAt:
 		return h.switches.crashAt(b.CrashAt.Point, b.CrashAt.Passage)
 	case *hostpb.ToHost_RestoreItems:

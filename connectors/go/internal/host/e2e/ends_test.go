@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"wharf/connectors/internal/hostpb"
 	"wharf/connectors/internal/sim/server"
@@ -34,6 +37,45 @@ func TestReplacedAndLoggedOut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A login that began within the lease and would come after it is given up: a network that was cut off may take that long.
+func TestALoginThatTakesLongerThanTheLeaseIsGivenUp(t *testing.T) {
+	c := newConnector(t, startSimulator(t))
+	c.watch = quick
+	p := startProxy(t)
+	c.proxy = "http://user:secret@" + p.Addr().String()
+	c.begin()
+	stall := make(chan struct{})
+	p.stall.Store(&stall)
+	const left = 4 * time.Second
+	ends := time.After(left)
+	c.lease(left)
+	from := c.mark()
+	p.cut()
+	c.awaitState(from, hostpb.SessionState_CONNECTING)
+	<-ends
+	if p.stalled.Load() == 0 {
+		t.Fatal("it was not dialling")
+	}
+	from = c.mark()
+	p.stall.Store(nil)
+	close(stall)
+	if state := c.awaitState(from, hostpb.SessionState_OFFLINE); !strings.HasPrefix(state.Reason, "connect: ") {
+		t.Errorf("offline for %q", state.Reason)
+	}
+	c.lease(time.Minute)
+	c.awaitState(from, hostpb.SessionState_ONLINE)
+}
+
+// lease tells the host that its sessions are owned for so long from now on.
+func (c *connector) lease(left time.Duration) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		c.t.Fatal(err)
+	}
+	until := time.Duration(now.Nano()) + left
+	c.tell(&hostpb.ToHost{Body: &hostpb.ToHost_Lease{Lease: &hostpb.Lease{UntilMs: until.Milliseconds()}}})
 }
 
 func (c *connector) device() uint16 {

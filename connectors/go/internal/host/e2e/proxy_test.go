@@ -17,6 +17,10 @@ type countingProxy struct {
 	net.Listener
 	tunnels atomic.Int64
 	refuse  atomic.Bool
+	stalled atomic.Int64
+
+	// stall holds new tunnels until it is closed; nil holds none.
+	stall atomic.Pointer[chan struct{}]
 
 	mu   sync.Mutex
 	open []net.Conn
@@ -54,6 +58,10 @@ func (p *countingProxy) serve(conn net.Conn) {
 	if p.refuse.Load() || request.Header.Get("Proxy-Authorization") != wantedCredentials {
 		fmt.Fprint(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
 		return
+	}
+	if stall := p.stall.Load(); stall != nil {
+		p.stalled.Add(1)
+		<-*stall
 	}
 	there, err := net.Dial("tcp", request.Host)
 	if err != nil {

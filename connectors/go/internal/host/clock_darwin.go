@@ -1,0 +1,5 @@
+package host
+
+import "golang.org/x/sys/unix"
+
+const monotonicClock = unix.CLOCK_UPTIME_RAW
