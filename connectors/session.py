@@ -216,6 +216,7 @@ class Session:
 
     def tell_record(self, record: dict[str, Any]) -> None:
         state = record["state"]
+        record = {**record, "session_epoch": self.epoch or None}
         self.told.add(state)
         headers = cloud_event_headers(
             event_id=f"{record['result_id']}/{record['revision']}",

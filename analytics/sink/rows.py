@@ -173,7 +173,15 @@ def _result(record: Record) -> tuple[Head, Facts]:
         revision=min(max(revision, _INT32[0]), _INT32[1]),
         until=_time_or_none(record["until"]),
     )
-    return Head(event_id, when, when, record["instance_id"], record["tenant"] or ""), facts
+    head = Head(
+        event_id,
+        when,
+        when,
+        record["instance_id"],
+        record["tenant"] or "",
+        session_epoch=record["session_epoch"] or 0,
+    )
+    return head, facts
 
 
 _FAMILIES: Mapping[str, tuple[str, Callable[[Record], tuple[Head, Facts]]]] = {

@@ -162,6 +162,11 @@ def test_the_stored_answer_to_a_duplicate_command_is_the_same_event() -> None:
     assert as_row("results", told)["event_id"] != as_row("results", told | {"revision": 4})["event_id"]
 
 
+def test_a_result_tells_the_epoch_of_the_session_that_said_it() -> None:
+    assert as_row("results", make.result("i-1", "c-1", AT, "sent", 3, session_epoch=7))["session_epoch"] == 7
+    assert as_row("results", make.result("i-1", "c-1", AT, "rejected", 1))["session_epoch"] == 0
+
+
 def test_facts_for_the_funnel_are_in_their_columns() -> None:
     out = as_row(
         "events.message", make.message("i-1", 1, AT, direction="out", metadata={"campaign": "may", "agent": "ann"})

@@ -203,6 +203,7 @@ def test_a_send_from_queued_to_sent(online: Rig) -> None:
     assert [each["final"] for each in results] == [False, False, True]
     assert [each["revision"] for each in results] == [101, 102, 103]
     assert len({each["result_id"] for each in results}) == 1
+    assert {each["session_epoch"] for each in results} == {1}
     (event,) = online.decoded("events.message")
     assert (event["direction"], event["command_id"], event["metadata"]) == ("out", "c1", {"ticket": "7"})
     assert (event["key"]["id"], event["key"]["chat"], event["content"]["text"]) == (sent.message_id, "88@lid", "hello")
