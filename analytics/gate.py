@@ -16,8 +16,9 @@ ledger (R2) came later and found no mark: the range was done, the insert over. A
 does so under a token that ClickHouse knows, since done means inserted, and replacing a partition keeps the tokens. (As long
 as ClickHouse remembers: analytics.schema.engines has how many. What such a process counts again later, a rebuild puts right.)
 Proof that nothing is replaced after a gate was broken: its staging tables are gone, and never come back (R1, B1).
-Names carry an id that is used once, so nobody breaks a gate that he did not look at. Several gates at once do no harm: no
-rebuild works while a sink inserts, and two rebuilds compute the same.
+Names carry an id that is used once, so nobody breaks a gate that he did not look at.
+These rules keep a rebuild and the sinks apart, not two rebuilds, nor a rebuild and a replay, which would undo each other behind
+gates of their own: those hold the lock of analytics.repairs, and whoever takes it clears away what others left.
 """
 
 from __future__ import annotations
@@ -97,23 +98,17 @@ def look(client: Client, engines: Engines) -> View:
 
 def remove(client: Client, engines: Engines, gate_id: str) -> None:
     """The staging tables, then the gate (B1); what is gone already does no harm."""
-    rows = client.execute(
-        "SELECT name FROM system.tables WHERE database = %(database)s AND startsWith(name, %(start)s)",
-        {"database": engines.database, "start": staging_name(gate_id, "")},
-    )
-    _drop(client, engines, [name for (name,) in rows])
+    _drop(client, engines, _names(client, engines, staging_name(gate_id, "")))
     _drop(client, engines, [f"rebuild_{gate_id}"])
 
 
-def remove_orphans(client: Client, engines: Engines, older_ms: int = STALE_MS) -> None:
-    """Staging tables without a gate, of rebuilds that died before they made one."""
-    rows = client.execute(
-        "SELECT name, toUnixTimestamp(metadata_modification_time) * 1000 + %(older)s < toUnixTimestamp64Milli(now64(3))"
-        " FROM system.tables WHERE database = %(database)s AND startsWith(name, 'rebuild_')",
-        {"database": engines.database, "older": older_ms},
-    )
-    gates = {name for name, _ in rows if _NAME.fullmatch(name)}
-    _drop(client, engines, [name for name, is_old in rows if is_old and name[: len("rebuild_12345678")] not in gates])
+def clear(client: Client, engines: Engines) -> None:
+    """Every gate with its staging tables, then those without a gate: for whoever holds the lock of repairs."""
+    # Gates first: the staging tables of a gate that is seen are there already (R1).
+    for name in _names(client, engines):
+        if found := _NAME.fullmatch(name):
+            remove(client, engines, found[1])
+    _drop(client, engines, _names(client, engines))
 
 
 class Gate:
@@ -156,6 +151,14 @@ def _read(gate_id: str, comment: str) -> Seen:
     return Seen(
         gate_id, "closed" if body["state"] == "closed" else "closing", str(body["again"]), int(body["touched_ms"])
     )
+
+
+def _names(client: Client, engines: Engines, start: str = "rebuild_") -> list[str]:
+    rows = client.execute(
+        "SELECT name FROM system.tables WHERE database = %(database)s AND startsWith(name, %(start)s)",
+        {"database": engines.database, "start": start},
+    )
+    return [str(name) for (name,) in rows]
 
 
 def _drop(client: Client, engines: Engines, names: Sequence[str]) -> None:

@@ -10,13 +10,13 @@ from types import TracebackType
 from analytics import gate as gates
 from analytics.client import address_of, connect, connected, told
 from analytics.gate import Gate
+from analytics.heart import Heart
 from analytics.schema.engines import Engines
 from analytics.sink.batches import Source
 from analytics.sink.group import Standing
 from core.errors import APIError, WharfError
 from core.settings import ClickHouseSettings
 
-_TOUCH_S = 2.0
 _LOOK_S = 0.1
 _TELL_S = 5.0
 
@@ -33,11 +33,10 @@ class Hold:
         self._tell = tell
         self._client = connect(settings)
         self._gate = Gate(self._client, engines, gate_id, again)
-        # The gate is touched by a thread of its own while long statements run.
+        # The connection is the heart's and the holder's.
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._broken = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name="rebuild-gate", daemon=True)
+        self._heart = Heart("rebuild-gate", self._touch)
+        self._broken = False
 
     def __enter__(self) -> Hold:
         with told(address_of(self._settings)):
@@ -48,8 +47,7 @@ class Hold:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._heart.join()
+        self._heart.stop()
         self._client.disconnect()
         try:
             with connected(self._settings) as client:
@@ -61,7 +59,7 @@ class Hold:
     @property
     def broken(self) -> bool:
         """Somebody took it down because it was not touched for too long."""
-        return self._broken.is_set()
+        return self._broken or self._heart.lost
 
     def close(self, standings: Callable[[], Mapping[Source, Standing]], wait_s: float) -> None:
         """Wait until nothing is pending and close (R2 of analytics.gate); APIError when that takes too long."""
@@ -92,16 +90,9 @@ class Hold:
     def _change(self, state: gates.State) -> None:
         with told(address_of(self._settings)), self._lock:
             if not self._gate.change(state):
-                self._broken.set()
+                self._broken = True
                 raise APIError("api.conflict", "the gate was taken down by others")
 
-    def _beat(self) -> None:
-        while not self._stop.wait(_TOUCH_S):
-            try:
-                with told(address_of(self._settings)), self._lock:
-                    if not self._gate.touch():
-                        self._broken.set()
-                        return
-            except WharfError:
-                # A server that is away is told by the statement that runs; it may come back before the gate is stale.
-                continue
+    def _touch(self) -> bool:
+        with told(address_of(self._settings)), self._lock:
+            return self._gate.touch()

@@ -1,8 +1,9 @@
 """Rollups made again from the raw table, so that they say what it says, while sinks run and whatever dies.
 
-Steps, behind the gate (analytics.gate, with the proof that no sink inserts meanwhile and nothing stale is replaced):
+It holds the lock of repairs (analytics.repairs), so that no other rebuild and no replay works meanwhile. Steps, behind the gate
+(analytics.gate, with the proof that no sink inserts meanwhile and nothing stale is replaced):
 1. stage: an empty table like each rollup;
-2. hold: put up the gate, wait until the sinks have finished what they began, close it;
+2. hold: put up the gate, look whether the lock is still its own, wait until the sinks have finished what they began, close it;
 3. fill: the view's own SELECT over `events FINAL` for the rows of the period, and the rollup's other rows of the same
    partitions as they stand;
 4. replace: each partition at once, by REPLACE PARTITION; it keeps the tokens of the sinks' batches;
@@ -29,6 +30,7 @@ from analytics.client import address_of, connect, told
 from analytics.rebuild.hold import Hold
 from analytics.rebuild.patience import patiently
 from analytics.rebuild.plan import Work
+from analytics.repairs import Repair
 from analytics.schema.engines import Engines
 from analytics.sink.group import standings
 from analytics.sink.rows import TOPICS
@@ -68,8 +70,8 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Rebuilder:
-    """`again` is the command that has to be run again when this process dies; `wait_s` how long sinks may take to finish
-    what they began."""
+    """`again` is the command that has to be run again when this process dies; `wait_s` how long another repair may take
+    to end, and sinks to finish what they began."""
 
     settings: Settings
     again: str
@@ -79,15 +81,24 @@ class Rebuilder:
 
     def run(self, work: Sequence[Work]) -> list[Done]:
         """DBError or APIError where it could not be done; what was replaced until then is right."""
+        with self.repair() as repair:
+            return self.run_in(repair, work)
+
+    def repair(self) -> Repair:
+        return Repair(self.settings.clickhouse, self.again, self.tell, self.wait_s)
+
+    def run_in(self, repair: Repair, work: Sequence[Work]) -> list[Done]:
+        """As a part of it."""
         wanted = [one for one in work if one.period]
-        return patiently(lambda: _Attempt(self, wanted).run(), self.tell)
+        return patiently(lambda: _Attempt(self, repair, wanted).run(), self.tell)
 
 
 class _Attempt:
     """One way through the steps."""
 
-    def __init__(self, asked: Rebuilder, work: Sequence[Work]) -> None:
+    def __init__(self, asked: Rebuilder, repair: Repair, work: Sequence[Work]) -> None:
         self._asked = asked
+        self._repair = repair
         self._work = work
         self._id = secrets.token_hex(4)
         self._engines = Engines(asked.settings.clickhouse.database, asked.settings.clickhouse.cluster)
@@ -106,8 +117,7 @@ class _Attempt:
         version = str(self._client.execute("SELECT version()")[0][0])
         if self._engines.cluster is None and _numbers(version) < _KEEPS_REPLACED_AWAY:
             self._asked.tell(f"ClickHouse {version}: should it be killed in the next 10 minutes, run this again")
-        gates.look(self._client, self._engines)
-        gates.remove_orphans(self._client, self._engines)
+        self._repair.clear()
 
     # -- rows that merge
 
@@ -130,6 +140,7 @@ class _Attempt:
         clients = KafkaClients(asked.settings.kafka, "wharf-rebuild")
         with Hold(asked.settings.clickhouse, self._engines, self._id, asked.again, asked.tell) as hold:
             faults.reach("after_gate")
+            self._repair.check()
             hold.close(lambda: standings(clients, GROUP, TOPICS), asked.wait_s)
             faults.reach("after_closed")
             began = time.monotonic()

@@ -6,7 +6,8 @@ looked up, wherever in the log their rows say that they stand; only those that a
 a row are counted: their dead letters were written by the sink.
 
 The views count inserted rows as they come, in rollups that perhaps had them already. So a replay ends in a rebuild of every
-hour it has read something of, whether it inserted anything or not: a run that died is made good by the next one.
+hour it has read something of, whether it inserted anything or not: a run that died is made good by the next one. From the
+first record to the end of the rebuild it holds the lock of repairs (analytics.repairs).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from analytics.rebuild.patience import patiently
 from analytics.rebuild.period import HOUR_MS
 from analytics.rebuild.rebuild import Done, Rebuilder
 from analytics.rebuild.rollups import rollups
+from analytics.repairs import Repair
 from analytics.replay import audit, progress
 from analytics.replay.reading import read
 from analytics.replay.scope import Part
@@ -66,15 +68,16 @@ class Replay:
     def run(self, clients: KafkaClients, parts: Sequence[Part]) -> Summary:
         """DBError where Kafka or ClickHouse stays away: what was inserted is there, and the next run makes it good."""
         began = time.monotonic()
-        self._read(clients, parts, began)
-        self._rebuilder.faults.reach("before_rebuild")
-        work = plan.of_replay(rollups(), self._hours, self._kept_since)
-        self._summary.left_hours = sum(hour < self._kept_since for hour in self._hours["ts"])
-        self._summary.rebuilt = self._rebuilder.run(work)
+        with self._rebuilder.repair() as repair:
+            self._read(clients, parts, began, repair)
+            self._rebuilder.faults.reach("before_rebuild")
+            work = plan.of_replay(rollups(), self._hours, self._kept_since)
+            self._summary.left_hours = sum(hour < self._kept_since for hour in self._hours["ts"])
+            self._summary.rebuilt = self._rebuilder.run_in(repair, work)
         self._summary.seconds = time.monotonic() - began
         return self._summary
 
-    def _read(self, clients: KafkaClients, parts: Sequence[Part], began: float) -> None:
+    def _read(self, clients: KafkaClients, parts: Sequence[Part], began: float, repair: Repair) -> None:
         held = {one.source: Partition(_LIMITS) for one in parts}
         reached = {one.source: one.first for one in parts}
         starts, total = sum(reached.values()), sum(one.offsets for one in parts)
@@ -85,7 +88,7 @@ class Replay:
                 held[source].add(record, 0.0)
                 reached[source] = record.offset + 1
                 if held[source].due(0.0):
-                    self._take(held[source])
+                    self._take(held[source], repair)
             now = time.monotonic()
             if now - told_at >= _TELL_S:
                 told_at = now
@@ -93,20 +96,21 @@ class Replay:
                 self._tell(progress.line(sum(reached.values()) - starts, total, read_so_far, now - began))
         for waiting in held.values():
             while len(waiting):
-                self._take(waiting)
+                self._take(waiting, repair)
 
-    def _take(self, held: Partition) -> None:
+    def _take(self, held: Partition, repair: Repair) -> None:
         batch = held.take()
         if batch is not None:
-            self._insert(batch)
+            self._insert(batch, repair)
 
-    def _insert(self, batch: Batch) -> None:
+    def _insert(self, batch: Batch, repair: Repair) -> None:
         decoded = decode(batch.records, self._decoder)
         rows, poison = decoded.rows, {record.offset for record, _ in decoded.poison}
         there = patiently(lambda: self._store.places(rows), self._tell)
         missing = [row for row in rows if row[EVENT_ID] not in there]
         if missing:
             token = f"replay-{self._run}-{batch.range.token}"
+            patiently(repair.check, self._tell)
             patiently(lambda: self._store.insert_as(token, missing), self._tell)
             self._rebuilder.faults.reach("after_replayed")
         here = {row[OFFSET] for row in rows if (*batch.source, row[OFFSET]) in there.get(row[EVENT_ID], ())}

@@ -13,15 +13,17 @@ from clickhouse_driver import Client
 from clickhouse_driver.errors import ServerException
 
 from analytics.client import UNKNOWN_DATABASE, UNKNOWN_TABLE, connected
+from analytics.lock import Held, Kind, Lock
 from analytics.schema import retention
 from analytics.schema.engines import Engines
-from analytics.schema.lock import Lock
 from analytics.schema.migrations import Applied, Migration, migrations, missing
 from core.settings import ClickHouseSettings
 
 _WAIT_SECONDS = 90.0
 _PAUSE_SECONDS = 0.2
 _VERSIONS = "schema_versions"
+# Touched before each statement; statements may run twice (IF NOT EXISTS), so that even a holder that was only slow does no harm.
+LOCK = Kind("migration_lock", "migration", stale_ms=60_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def migrate(settings: ClickHouseSettings, tell: Callable[[str], None] = lambda _
     with connected(settings, database="") as client:
         client.execute(f"CREATE DATABASE IF NOT EXISTS {settings.database} {engines.on_cluster}")
         owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        lock = Lock(client, settings.database, owner, engines.on_cluster)
+        lock = Lock(client, engines, LOCK, owner)
         lock.take(_patience())
         try:
             return _run(client, lock, engines, settings, tell)
@@ -61,16 +63,21 @@ def _run(
     done = []
     for one in missing(_applied(client, settings), migrations()):
         for statement in engines.statements(one.text):
-            lock.touch()
+            _alive(lock)
             client.execute(statement)
         row = {"number": one.number, "name": one.name, "digest": one.digest}
         client.execute(f"INSERT INTO {settings.database}.{_VERSIONS} (number, name, digest) VALUES", [row])
         tell(f"{one.number:04d} {one.name}")
         done.append(one)
-    lock.touch()
+    _alive(lock)
     for table in retention.apply(client, engines, settings):
         tell(f"retention of {table}")
     return done
+
+
+def _alive(lock: Lock) -> None:
+    if not lock.touch():
+        raise lock.taken_over()
 
 
 def _versions_table(client: Client, engines: Engines) -> None:
@@ -95,10 +102,10 @@ def _applied(client: Client, settings: ClickHouseSettings) -> dict[int, Applied]
     return {int(number): Applied(int(number), str(name), str(digest)) for number, name, digest in rows}
 
 
-def _patience() -> Callable[[], bool]:
+def _patience() -> Callable[[Held], bool]:
     deadline = time.monotonic() + _WAIT_SECONDS
 
-    def wait() -> bool:
+    def wait(_held: Held) -> bool:
         time.sleep(_PAUSE_SECONDS)
         return time.monotonic() < deadline
 

@@ -45,7 +45,10 @@ wharf clickhouse replay --from beginning
 
 wharf clickhouse replay --topic events.message --partition 3 --from 120000 --to 125000
 """
-Wait = Annotated[float, typer.Option("--wait", min=0.1, help="Seconds that sinks may take to finish what they began.")]
+Wait = Annotated[
+    float,
+    typer.Option("--wait", min=0.1, help="Seconds for another repair to end, and for sinks to finish what they began."),
+]
 Beyond = Annotated[
     bool,
     typer.Option(

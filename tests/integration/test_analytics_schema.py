@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from analytics.client import connect
-from analytics.schema.lock import NAME, Lock
-from analytics.schema.migrate import migrate, status
+from analytics.lock import Lock
+from analytics.schema.engines import Engines
+from analytics.schema.migrate import LOCK, migrate, status
 from analytics.schema.migrations import migrations
 from core.errors import APIError, SettingsError
 from core.settings import ClickHouseSettings
@@ -51,19 +52,27 @@ def test_two_migrators_at_once_run_each_migration_once(database: ClickHouseSetti
 def test_the_lock_is_one_migrators_and_a_dead_ones_is_taken_over(database: ClickHouseSettings) -> None:
     client = connect(database, database="")
     client.execute(f"CREATE DATABASE {database.database}")
-    dead, living = (Lock(client, database.database, owner) for owner in ("dead", "living"))
-    dead.take(lambda: False)
-    with pytest.raises(APIError, match="by dead"):
-        living.take(lambda: False)
-    client.execute(f"""ALTER TABLE {database.database}.{NAME} MODIFY COMMENT '{{"owner":"dead","touched_ms":1}}'""")
-    living.take(lambda: False)
-    with pytest.raises(APIError, match="taken over"):
-        dead.touch()
+    engines = Engines(database.database)
+    dead, living = (Lock(client, engines, LOCK, owner) for owner in ("it's dead", "living"))
+    dead.take(lambda _held: False)
+    with pytest.raises(APIError, match="is running: it's dead"):
+        living.take(lambda _held: False)
+    held = living.holder()
+    assert held is not None
+    text = '{"owner":"dead","touched_ms":1}'
+    client.execute(f"ALTER TABLE {database.database}.{LOCK.table} COMMENT COLUMN {held.column} '{text}'")
+    assert dead.is_mine()
+    living.take(lambda _held: False)
+    assert (dead.touch(), living.touch()) == (False, True)
     dead.release()
-    assert (held := living.holder()) is not None
+    held = living.holder()
+    assert held is not None
     assert held.owner == "living"
+    assert (dead.is_mine(), living.is_mine()) == (False, True)
     living.release()
     assert living.holder() is None
+    living.take(lambda _held: False)
+    living.release()
     client.disconnect()
 
 

@@ -27,6 +27,7 @@ from analytics.rebuild.hold import Hold
 from analytics.rebuild.period import Period
 from analytics.rebuild.rebuild import Rebuilder
 from analytics.rebuild.rollups import rollups
+from analytics.repairs import LOCK
 from analytics.schema.engines import Engines
 from analytics.sink.group import Standing, standings
 from analytics.sink.ledger import Range
@@ -107,7 +108,12 @@ class Damaged:
         return process
 
     def looks_dead(self) -> None:
-        """Every gate seems untouched for long, so that nobody has to wait for that."""
+        """The lock of repairs and every gate seem untouched for long, so that nobody has to wait for that."""
+        for (column,) in self.query(
+            f"SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '{LOCK.table}' AND name != 'free'"
+        ):
+            comment = json.dumps({"owner": "wharf again", "touched_ms": 1})
+            self.query(f"ALTER TABLE {LOCK.table} COMMENT COLUMN {column} '{comment}'")
         for (name,) in self.query(
             "SELECT name FROM system.tables WHERE database = currentDatabase() AND match(name, '^rebuild_[0-9a-f]{8}$')"
         ):
@@ -191,13 +197,10 @@ def test_killed_at_each_step_it_is_right_when_run_again(damaged: Damaged, points
         nth = 3 if point in ("after_fill", "after_replace") else 1
         process = damaged.dying(point, "rebuild", "--from", FIRST_HOUR, nth=nth)
         assert process.wait(SECONDS) == -9, process.tail()
+        damaged.looks_dead()
         damaged.rebuild()
         assert damaged.truth() == truth, point
-        damaged.looks_dead()
-    # What the dead ones left goes with the next that looks; what has no gate when it is old.
-    damaged.look()
-    with connected(damaged.database) as client:
-        gate.remove_orphans(client, Engines(damaged.database.database), older_ms=-60_000)
+        assert damaged.leftovers() == [], "what the dead one left goes with the next repair"
 
 
 def test_beside_a_running_sink_that_never_rests(damaged: Damaged) -> None:
@@ -257,6 +260,59 @@ def test_a_rebuild_that_stood_still_replaces_nothing_when_it_wakes(damaged: Dama
     assert asleep.wait(SECONDS) == 1
     assert "run it again" in asleep.tail()
     sink.stop()
+
+
+HOUR = ("rebuild", "--from", "2026-03-01T01:00", "--to", "2026-03-01T02:00")
+REST = ("rebuild", "--from", "2026-03-01T02:00")
+
+
+def test_two_repairs_at_once_do_not_undo_each_other(damaged: Damaged) -> None:
+    """Periods of the same partition: the first has copied the rest as it stands when the second is asked for."""
+    truth = damaged.truth()
+    damaged.query("INSERT INTO volume_hour SELECT * FROM volume_hour SETTINGS insert_deduplicate = 0")
+    first = damaged.dying("after_fill", *HOUR, nth=7, by="STOP")
+    wait_until(lambda: _stopped(first.pid), SECONDS, "the first stands still, filled")
+    for other in (REST, ("replay", "--from", "beginning")):
+        with pytest.raises(APIError, match=r"`wharf clickhouse rebuild --from 2026-03-01T01:00 --to \S+` is running"):
+            damaged.wharf(*other, "--wait", "0.3")
+    second = Process("compose.cli", damaged.streams.env, damaged.streams.folder / "second.log", "clickhouse", *REST)
+    damaged.streams.started.append(second)
+    wait_until(lambda: "waits for the end of `wharf clickhouse rebuild" in second.tail(), SECONDS, "the second waits")
+    go_on(first)
+    assert first.wait(SECONDS) == 0, first.tail()
+    assert second.wait(SECONDS) == 0, second.tail()
+    damaged.wharf("rebuild", "--from", FIRST_HOUR, "--to", "2026-03-01T01:00")
+    assert damaged.truth() == truth
+
+
+@pytest.mark.parametrize(("point", "nth"), [("after_staging", 1), ("after_fill", 7)])
+def test_a_repair_that_was_taken_over_replaces_nothing(damaged: Damaged, point: str, nth: int) -> None:
+    truth = damaged.truth()
+    damaged.damage()
+    asleep = damaged.dying(point, *HOUR, nth=nth, by="STOP")
+    wait_until(lambda: _stopped(asleep.pid), SECONDS, "the first stands still")
+    damaged.looks_dead()
+    damaged.rebuild()
+    assert damaged.truth() == truth
+    go_on(asleep)
+    assert asleep.wait(SECONDS) == 1, asleep.tail()
+    assert "run it again" in asleep.tail()
+    assert damaged.truth() == truth
+
+
+def test_a_replay_that_was_taken_over_inserts_no_more_and_says_so(damaged: Damaged) -> None:
+    damaged.query("ALTER TABLE events DELETE WHERE cityHash64(event_id) % 3 = 0 SETTINGS mutations_sync = 2")
+    asleep = damaged.dying("after_replayed", "replay", "--from", "beginning", by="STOP")
+    wait_until(lambda: _stopped(asleep.pid), SECONDS, "the replay stands still")
+    damaged.looks_dead()
+    damaged.rebuild()
+    rows = damaged.query("SELECT count() FROM events FINAL")
+    go_on(asleep)
+    assert asleep.wait(SECONDS) == 1, asleep.tail()
+    assert "run it again" in asleep.tail()
+    assert damaged.query("SELECT count() FROM events FINAL") == rows
+    damaged.wharf("replay", "--from", "beginning")
+    wait_equal(damaged.streams, damaged.database)
 
 
 def go_on(process: Process) -> None:
@@ -330,10 +386,9 @@ def test_a_killed_replay_is_made_good_by_the_next(damaged: Damaged, point: str, 
     damaged.query("ALTER TABLE events DELETE WHERE cityHash64(event_id) % 3 = 0 SETTINGS mutations_sync = 2")
     dying = damaged.dying(point, "replay", "--from", "beginning", nth=nth)
     assert dying.wait(SECONDS) == -9, dying.tail()
+    damaged.looks_dead()
     damaged.wharf("replay", "--from", "beginning")
     assert damaged.truth() == truth
-    damaged.looks_dead()
-    damaged.look()
 
 
 @pytest.mark.long

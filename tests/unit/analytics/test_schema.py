@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from analytics.lock import Held
 from analytics.schema import retention
 from analytics.schema.engines import Engines
-from analytics.schema.lock import STALE_MS, Held
 from analytics.schema.migrations import Applied, Migration, migrations, missing
 from core.errors import SettingsError
 from core.settings import ClickHouseSettings
@@ -74,8 +74,9 @@ def test_a_database_of_another_history_is_refused(there: dict[int, Applied], say
 
 
 def test_a_lock_is_stale_only_when_it_was_not_touched_for_long() -> None:
-    assert not Held("me", 1_000).is_stale(1_000 + STALE_MS)
-    assert Held("me", 1_000).is_stale(1_001 + STALE_MS)
+    held = Held("me", 1_000, "held_1")
+    assert not held.is_stale(61_000, 60_000)
+    assert held.is_stale(61_001, 60_000)
 
 
 def test_retention_counts_events_from_their_receipt_and_keeps_rollups_by_default() -> None:
