@@ -34,6 +34,30 @@ QUERY_WAS_CANCELLED: Final = 394
 AUTHENTICATION_FAILED: Final = 516
 ABORTED: Final = 236
 STD_EXCEPTION: Final = 1001
+TABLE_EXISTS: Final = 57
+DATABASE_EXISTS: Final = 82
+UNKNOWN_DATABASE: Final = 81
+UNKNOWN_FUNCTION: Final = 46
+UNKNOWN_IDENTIFIER: Final = 47
+ACCESS_DENIED: Final = 497
+# Said of a statement before anything of it is done.
+REFUSALS: Final = frozenset(
+    {
+        SYNTAX_ERROR,
+        TABLE_EXISTS,
+        DATABASE_EXISTS,
+        UNKNOWN_TABLE,
+        UNKNOWN_DATABASE,
+        UNKNOWN_FUNCTION,
+        UNKNOWN_IDENTIFIER,
+        UNKNOWN_TYPE,
+        UNKNOWN_SETTING,
+        UNKNOWN_FORMAT,
+        NO_SUCH_COLUMN,
+        READONLY,
+        ACCESS_DENIED,
+    }
+)
 
 _CODE = "Code: "
 _EXCEPTION = "DB::Exception: "

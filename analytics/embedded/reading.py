@@ -1,5 +1,6 @@
 """What a reader's statement may be. The engine's `readonly = 1` keeps it from changing anything and from table functions;
-what that lets pass is refused here: functions that read files or ask servers, and ways to call them by another name.
+what that lets pass is refused here: functions that read files or ask servers, and ways to call them by another name. What
+writes is refused here, too, before the server gets ready for a write.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 
 from analytics.embedded.errors import READONLY, Denied
 from analytics.embedded.lexer import Token, tokens
-from analytics.embedded.statements import one_statement
+from analytics.embedded.statements import is_insertion, one_statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,15 @@ _READS = ("SELECT", "WITH", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXIS
 def check_reader(sql: str, beyond: Beyond) -> None:
     """A reader's statement reads, and calls nothing that reaches beyond the tables (files, other servers)."""
     opening = before = None
+    depth = 0
     for token in one_statement(tokens(sql)):
         if opening is None and not token.is_sign("("):
             opening = token
             if not token.is_word(*_READS):
                 raise Denied(READONLY, f"this user may only read: {token.text[:40]} is not allowed (READONLY)")
+        if depth == 0 and before is not None and is_insertion(before, token):
+            raise Denied(READONLY, "this user may only read: INSERT INTO is not allowed (READONLY)")
+        depth += token.is_sign("(") - token.is_sign(")")
         _check_token(token, before, beyond)
         before = token
 

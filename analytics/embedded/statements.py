@@ -117,8 +117,7 @@ class _Scan:
         before, word, name = self._last
         if name is not None:
             _refuse_pair(name, token)
-            # WITH … INSERT INTO … SELECT
-            self._inserts |= self._depth == 0 and name.is_word("INSERT") and token.is_word("INTO")
+            self._inserts |= self._depth == 0 and is_insertion(name, token)
         self._depth += token.is_sign("(") - token.is_sign(")")
         if token.is_word("SETTINGS"):
             self._format = _format_in(before, word, name) or self._format
@@ -147,6 +146,11 @@ class _Scan:
             word, name = self._format
             return sql[: word.start] + sql[name.end : end], name.text
         return sql[:end], ""
+
+
+def is_insertion(before: Token, token: Token) -> bool:
+    """Outside of parentheses, this makes an INSERT of what opens otherwise: WITH … INSERT INTO … SELECT."""
+    return before.is_word("INSERT") and token.is_word("INTO")
 
 
 def _format_in(before: Token | None, word: Token | None, name: Token | None) -> tuple[Token, Token] | None:

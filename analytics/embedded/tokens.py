@@ -10,6 +10,7 @@ newer than every part: a table numbers its blocks in the order of its tokens.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import defaultdict
@@ -39,13 +40,24 @@ class _Log:
 
 def newest(data: Path) -> Newest:
     """In all tables below the engine's folder, now."""
-    return {logs.parent: _newest_in(logs) for logs in data.glob("store/*/*/deduplication_logs")}
+    out = {}
+    for logs in data.glob("store/*/*/deduplication_logs"):
+        # A table may be dropped meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            out[logs.parent] = _newest_in(logs)
+    return out
 
 
 def suspects(data: Path, since: Newest | None = None) -> list[Path]:
-    """Folders of tables with something to take out; one that is being inserted into may seem so. Without `since`: after
-    a crash."""
-    return [logs.parent for logs in sorted(data.glob("store/*/*/deduplication_logs")) if _sorted_out(logs, since)]
+    """Folders of tables with something to take out; one that gives rows their place just now may seem so. Without `since`:
+    after a crash."""
+    out = []
+    for logs in sorted(data.glob("store/*/*/deduplication_logs")):
+        # A table may be dropped meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            if _sorted_out(logs, since):
+                out.append(logs.parent)
+    return out
 
 
 def mend(table: Path, since: Newest | None = None) -> list[str]:
@@ -61,11 +73,13 @@ def mend(table: Path, since: Newest | None = None) -> list[str]:
 
 def _sorted_out(logs: Path, since: Newest | None) -> list[_Log]:
     """The files that should be otherwise."""
+    # Logs before parts: the part of an insert that ends in between is seen, its token is not.
+    lines = {path: path.read_bytes().splitlines(keepends=True) for path in _files(logs)}
     there, found = _Parts(logs.parent), []
     newer_than = there.newest if since is None else since.get(logs.parent, 0)
-    for path in _files(logs):
+    for path, entries in lines.items():
         kept, taken_out = [], []
-        for line in path.read_bytes().splitlines(keepends=True):
+        for line in entries:
             entry = _ENTRY.fullmatch(line)
             part = entry[2].decode("utf-8", "replace") if entry is not None else ""
             is_added = entry is not None and entry[1] == _ADDED

@@ -18,7 +18,7 @@ from typing import Any
 
 from analytics.embedded import disk, tokens
 from analytics.embedded.disk import Disk, Part
-from analytics.embedded.errors import NO_SUCH_DATA_PART, NOT_ENOUGH_SPACE, ServerError
+from analytics.embedded.errors import NO_SUCH_DATA_PART, NOT_ENOUGH_SPACE, REFUSALS, ServerError
 from analytics.embedded.quoting import quote_name
 from analytics.embedded.tokens import Newest
 from core.telemetry.logs import get_logger
@@ -62,8 +62,10 @@ class Upkeep:
                 raise ServerError(
                     NOT_ENOUGH_SPACE, "No space left: the disk took only some of the rows (NOT_ENOUGH_SPACE)"
                 )
-        except ServerError:
-            self._mend_tokens(newest)
+        except ServerError as error:
+            # Mending closes tables that others insert into: not for a statement that wrote nothing.
+            if error.code not in REFUSALS:
+                self._mend_tokens(newest)
             raise
 
     def _mend_tokens(self, since: Newest | None = None) -> None:

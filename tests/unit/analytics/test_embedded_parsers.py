@@ -246,6 +246,8 @@ def test_what_the_server_does_not_do_is_refused(sql: str) -> None:
     "sql",
     [
         "INSERT INTO t VALUES (1)",
+        "WITH 1 AS a INSERT INTO t SELECT a",
+        "with (SELECT 1) AS a insert /* c */ into t SELECT a",
         "SET max_threads = 1",
         "KILL QUERY WHERE 1",
         "file('/etc/passwd')",
@@ -280,6 +282,7 @@ def test_a_reader_reads_tables_only(sql: str) -> None:
         "SELECT $a$ file( $a$",
         "(SELECT 1);",
         "EXPLAIN SELECT 1",
+        "SELECT insert FROM t",
         "USE x",
         "",
     ],

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from analytics.embedded import tokens
 from analytics.embedded.disk import Disk, Part, seems_whole
-from analytics.embedded.errors import NOT_ENOUGH_SPACE, ServerError
+from analytics.embedded.errors import NOT_ENOUGH_SPACE, READONLY, TABLE_EXISTS, ServerError
 from analytics.embedded.spool import Spooled
+from analytics.embedded.upkeep import Upkeep
 
 
 def entry(part: str, token: str = "1_2", operation: int = 1) -> str:
@@ -63,6 +66,43 @@ def test_after_a_failure_only_what_is_newer_than_its_beginning_goes(table: Path)
     assert tokens.suspects(data, newest) == [table]
     assert tokens.mend(table, newest) == ["202603_8_8_0", "202605_10_10_0"]
     assert (log.read_text(), other.read_text()) == (before + entry("202603_9_9_0"), "")
+
+
+def test_an_insert_that_ends_while_it_is_looked_at_does_not_seem_wrong(table: Path) -> None:
+    """Its rows get their place before its token is read, and behind the look at the parts if that came first."""
+    log = table / "deduplication_logs" / "deduplication_log_1.txt"
+    os.mkfifo(log)
+
+    def insert() -> None:
+        with log.open("w") as file:
+            (table / "202603_5_5_0").mkdir()
+            file.write(entry("202603_5_5_0"))
+
+    inserting = threading.Thread(target=insert)
+    inserting.start()
+    found = tokens.suspects(table.parents[2], {table: 4})
+    inserting.join()
+    assert found == []
+
+
+@pytest.mark.parametrize(("code", "mends"), [(READONLY, False), (TABLE_EXISTS, False), (NOT_ENOUGH_SPACE, True)])
+def test_tables_are_closed_only_after_a_failure_that_may_have_written(table: Path, code: int, mends: bool) -> None:
+    asked: list[str] = []
+
+    def ask(sql: str) -> list[list[str]]:
+        asked.append(sql.split(maxsplit=1)[0])
+        return [["d", "t"]] if sql.startswith("SELECT") else []
+
+    upkeep = Upkeep(ask, table.parents[2], Disk(table))
+    before = entry("202603_1_1_0")
+    log = write(table, before)
+    writing = upkeep.writing()
+    writing.__enter__()
+    log.write_text(before + entry("202603_5_5_0"))
+    failure = ServerError(code, "no")
+    assert not writing.__exit__(ServerError, failure, None)
+    assert asked == (["SELECT", "DETACH", "ATTACH"] if mends else [])
+    assert (log.read_text() == before) == mends
 
 
 def test_the_newest_entry_may_stand_in_the_file_before(table: Path) -> None:
