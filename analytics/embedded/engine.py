@@ -25,6 +25,7 @@ from analytics.embedded.spool import Spooled
 from analytics.embedded.statements import Insert
 from analytics.embedded.upkeep import Upkeep
 from analytics.embedded.wire import CHUNK
+from core.telemetry.logs import get_logger
 
 # The engine's own failures; chDB raises both.
 _FAILURES: tuple[type[Exception], ...] = (RuntimeError,)
@@ -90,7 +91,13 @@ class _Taker(threading.Thread):
                 self._into.append(data)
             except ServerError as error:
                 self.failure = error
-                self._stop_query()
+                self._stop()
+
+    def _stop(self) -> None:
+        try:
+            self._stop_query()
+        except Exception as error:  # noqa: BLE001 - a query that cannot be stopped ends once all of its result was taken
+            get_logger(__name__).warning("query_not_stopped", error=error)
 
 
 class Session:

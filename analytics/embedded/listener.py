@@ -172,7 +172,10 @@ class Listener:
         patient = self._wait(self._busy, deadline)
         if not patient:
             for handler in self._busy():
-                handler.stop()
+                try:
+                    handler.stop()
+                except Exception as error:  # noqa: BLE001 - one that cannot be stopped leaves the others to be stopped
+                    get_logger(__name__).warning("query_not_stopped", listener=self._name, error=error)
             self._wait(self._busy, time.monotonic() + STOP_SECONDS)
         with self._lock:
             left = list(self._open.values())
