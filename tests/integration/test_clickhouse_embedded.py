@@ -47,6 +47,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
         ("SELECT 1 SETTINGS readonly = 0", 164),
         ("SET max_execution_time = 0", 164),
         ("INSERT INTO wharf.kept VALUES (1, 'x')", 164),
+        ("WITH 5 AS a INSERT INTO wharf.kept SELECT a, 'x'", 164),
         ("DROP TABLE wharf.kept", 164),
         ("CREATE TEMPORARY TABLE x (a UInt8)", 164),
         ("KILL QUERY WHERE 1", 164),
@@ -168,7 +169,10 @@ def test_a_query_that_returns_nothing_yet_is_stopped_when_its_client_leaves(runn
 
 def test_more_connections_than_allowed_are_told(running: Embedded) -> None:
     before = int(running.metric("wharf_clickhouse_connections"))
-    idle = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(20 - before)]
+    idle = [running.server.client() for _ in range(20 - before)]
+    for one in idle:
+        # Whoever says nothing is left after some seconds.
+        one.connection.connect()
     wait_until(lambda: running.metric("wharf_clickhouse_connections") == 20, 20, "all are there")
     try:
         with running.server.client() as late, pytest.raises(ServerException) as caught:
@@ -177,7 +181,7 @@ def test_more_connections_than_allowed_are_told(running: Embedded) -> None:
         assert httpx.get(f"{running.url}/ping").status_code == 503
     finally:
         for one in idle:
-            one.close()
+            one.disconnect()
     wait_until(lambda: running.metric("wharf_clickhouse_connections") <= before, 20, "their places are free again")
     assert running.server.execute("SELECT 1") == [(1,)]
     assert running.metric("wharf_clickhouse_incoming_bytes") == 0
@@ -194,21 +198,27 @@ def test_running_queries_are_let_finish_and_a_restart_has_everything(tmp_path: P
     with clickhouse.embedded(tmp_path) as server:
         server.server.execute("CREATE TABLE wharf.r (a UInt32) ENGINE = MergeTree ORDER BY a")
         server.server.execute("INSERT INTO wharf.r VALUES", [(n,) for n in range(1_000)])
-        answers: list[object] = []
+        # Whether the end had been asked for when the query was sent, and when it was answered.
+        answers: list[tuple[object, bool, bool]] = []
+        ending = threading.Event()
         with server.server.client() as client, server.server.client() as other:
             sql = "SELECT sum(sleepEachRow(0.1)) FROM numbers(10) SETTINGS max_block_size = 1"
-            asking = threading.Thread(target=lambda: answers.append(client.execute(sql)))
+
+            def ask() -> None:
+                # One after the other, so that nobody has to catch the only one.
+                while not ending.is_set():
+                    begun = ending.is_set()
+                    answers.append((client.execute(sql), begun, ending.is_set()))
+
+            asking = threading.Thread(target=ask)
             asking.start()
-            wait_until(
-                lambda: (
-                    other.execute("SELECT count() FROM system.processes WHERE query LIKE 'SELECT sum(sleep%'") == [(1,)]
-                ),
-                20,
-                "the query runs",
-            )
+            young = "SELECT count() FROM system.processes WHERE query LIKE 'SELECT sum(sleep%' AND elapsed < 0.5"
+            wait_until(lambda: other.execute(young) == [(1,)], 20, "a query has begun")
+            ending.set()
             assert server.stop() == 0
             asking.join()
-        assert answers == [[(0,)]]
+        assert all(rows == [(0,)] for rows, _, _ in answers)
+        assert answers[-1][1:] == (False, True), "it was let finish"
         server.start()
         assert server.server.execute("SELECT count() FROM wharf.r") == [(1_000,)]
 
