@@ -1,6 +1,7 @@
 """What a rebuild does to each rollup. Pure.
 
-After a period was asked for, every rollup's rows of it are replaced by what the raw table says. After a replay only those are
+After a period was asked for, every rollup's rows of it are replaced by what the raw table says; those of a day or month that
+began before the raw table does are added to, if they merge. After a replay only those are
 replaced in which a copy counts again, hour by hour; to the others rows are added: they merge, and nothing that the raw table
 has lost is taken from them.
 
@@ -34,17 +35,23 @@ def kept_since(retention_days: int, now_ms: int) -> int:
 
 
 def of_period(rollups: Sequence[Rollup], period: Period, since: int) -> list[Work]:
-    """Everything made again, widened to whole days and months; APIError where the raw table does not reach back so far."""
-    work = [Work(rollup, rollup.whole(period), True) for rollup in rollups]
-    for one in work:
-        if one.period.since(since) != one.period:
-            text = (
-                f"{one.rollup.name} would be rebuilt {one.period}, but events are kept since "
-                f"{moment(since):%Y-%m-%d %H:%M} only: what the raw table has dropped would be lost from "
-                "the rollup. Take a later --from, or --beyond-retention if nothing was dropped yet"
-            )
-            raise APIError("api.conflict", text, field="--from")
-    return work
+    """Everything made again, widened to whole days and months, or added to where that reaches behind `since`. APIError where
+    the period itself does, or a sum that would have to be made of what is gone."""
+    return [_of_period(one, period, since) for one in rollups]
+
+
+def _of_period(rollup: Rollup, period: Period, since: int) -> Work:
+    whole = rollup.whole(period)
+    if whole.since(since) == whole:
+        return Work(rollup, whole, True)
+    if rollup.sums or period.since(since) != period:
+        text = (
+            f"{rollup.name} would be rebuilt {whole}, but events are kept since "
+            f"{moment(since):%Y-%m-%d %H:%M} only: what the raw table has dropped would be lost from "
+            "the rollup. Take a later --from, or --beyond-retention if nothing was dropped yet"
+        )
+        raise APIError("api.conflict", text, field="--from")
+    return Work(rollup, period, False)
 
 
 def of_replay(rollups: Sequence[Rollup], hours: Mapping[str, Iterable[int]], since: int) -> list[Work]:

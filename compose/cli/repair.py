@@ -68,8 +68,9 @@ def rebuild(
 ) -> None:
     """Make the rollups of a period again from the raw table `events`, so that they say what it says.
 
-    Hours are made whole, days in contacts_day, months in messages. Sinks wait meanwhile, nothing is lost; killed at any
-    moment, it is run again.
+    Hours are made whole, days in contacts_day, months in messages; where such a day or month began before
+    clickhouse.retention_days, what they lack is added instead (--json: "replaced": false). Sinks wait meanwhile, nothing is
+    lost; killed at any moment, it is run again.
     """
     settings = command_settings(data)
     first, last = _time(start, "--from"), None if end is None else _time(end, "--to")
@@ -77,7 +78,13 @@ def rebuild(
         raise APIError("api.validation", f"--to {end} is not after --from {start}", field="--to")
     work = plan.of_period(rollups(), Period.between(first, last), _kept_since(settings, beyond))
     require_kafka(settings)
-    done = _rebuilder(settings, _teller(json), wait).run(work)
+    tell = _teller(json)
+    if added := [one.rollup.name for one in work if not one.replaces]:
+        tell(
+            f"{' and '.join(added)}: only added to, since their rows stand for whole days or months and events are kept for "
+            f"{settings.clickhouse.retention_days} days; rows of theirs that are wrong stay. --beyond-retention replaces them"
+        )
+    done = _rebuilder(settings, tell, wait).run(work)
     for one in done if json else ():
         print_json(_as_dict(one))
     if not json:

@@ -38,6 +38,7 @@ from core.errors import APIError
 from core.faults import Faults, RebuildPoint
 from core.settings import ClickHouseSettings
 from tests.support.clickhouse import RunningClickHouse, migrated, query
+from tests.support.events import BASE_MS, HOUR_MS
 from tests.support.kafka import RunningKafka
 from tests.support.sink import SECONDS, log_events, produce, wait_equal
 from tests.support.streams import Process, Streams, running_streams
@@ -187,6 +188,19 @@ def test_a_period_is_made_right_and_the_rest_left_as_it_is(damaged: Damaged) -> 
         assert (now[:-2], now[-2:]) == (right[:-2], (right[-2] * times, right[-1] * times))
     damaged.rebuild()
     assert damaged.truth()["volume_hour"] == truth
+
+
+def test_with_a_short_retention_a_month_that_began_before_it_is_added_to(damaged: Damaged) -> None:
+    truth = damaged.truth()
+    damaged.query("ALTER TABLE messages DELETE WHERE sent >= '2026-03-01 01:00:00' SETTINGS mutations_sync = 2")
+    damaged.query("ALTER TABLE volume_hour DELETE WHERE hour = '2026-03-01 01:00:00' SETTINGS mutations_sync = 2")
+    assert len(damaged.truth()["messages"]) < len(truth["messages"])
+    # 2026-03-02T00:30, so that events are kept since one o'clock the day before.
+    with mock.patch("compose.cli.repair.now_ms", return_value=BASE_MS + 24 * HOUR_MS + HOUR_MS // 2):
+        done = damaged.wharf("rebuild", "--from", "2026-03-01T01:00", WHARF_CLICKHOUSE__RETENTION_DAYS="1")
+    assert {one["rollup"] for one in done} == truth.keys()
+    assert {one["rollup"] for one in done if not one["replaced"]} == {"messages", "contacts_day"}
+    assert damaged.truth() == truth
 
 
 @pytest.mark.parametrize("points", [POINTS[3:5], pytest.param(POINTS[:3] + POINTS[5:], marks=pytest.mark.long)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -95,8 +96,22 @@ def test_a_period_is_refused_where_the_raw_table_does_not_reach_back_so_far() ->
     work = plan.of_period(rollups(), Period.between(now - HOUR_MS), since)
     assert {one.rollup.name for one in work} == BY_NAME.keys()
     assert all(one.replaces for one in work)
-    with pytest.raises(APIError, match=r"messages would be rebuilt.*--beyond-retention"):
-        plan.of_period(rollups(), Period.between((since + 1) * HOUR_MS), since)
+    with pytest.raises(APIError, match=r"would be rebuilt.*--beyond-retention"):
+        plan.of_period(rollups(), Period.between((since - 1) * HOUR_MS), since)
+
+
+def test_a_day_or_month_that_began_before_the_raw_table_is_added_to() -> None:
+    since = 300 * 24 + 1
+    period = Period.between((since + 1) * HOUR_MS)
+    work = {one.rollup.name: one for one in plan.of_period(rollups(), period, since)}
+    assert work.keys() == BY_NAME.keys()
+    assert {name for name, one in work.items() if not one.replaces} == {"messages", "contacts_day"}
+    assert {one.period for one in work.values()} == {period}
+    next_day = {one.rollup.name: one for one in plan.of_period(rollups(), Period.between(301 * 24 * HOUR_MS), since)}
+    assert {name for name, one in next_day.items() if not one.replaces} == {"messages"}
+    sums_by_month = replace(BY_NAME["volume_hour"], time="month")
+    with pytest.raises(APIError, match="volume_hour would be rebuilt"):
+        plan.of_period([sums_by_month], period, since)
 
 
 def test_after_a_replay_only_sums_are_replaced_hour_by_hour_as_far_as_events_are_kept() -> None:
