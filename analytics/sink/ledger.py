@@ -1,8 +1,9 @@
 """What the sink writes into the metadata of its offset commits. Pure.
 
 A batch is named before it is inserted and marked after it: `pending` with its range, committed at the range's first offset;
-`done`, committed after the range's last. Whoever takes a partition over finds in its newest commit either a position to go on
-from, or a range that must be inserted exactly as it was named, because perhaps it was.
+`done`, committed after the range's last, and once more behind what follows it and is no record (a transaction's marker), so
+that a position at a partition's end does not fall behind the log. Whoever takes a partition over finds in its newest commit
+either a position to go on from, or a range that must be inserted exactly as it was named, because perhaps it was.
 """
 
 from __future__ import annotations
@@ -49,6 +50,11 @@ def pending(batch: Range) -> Entry:
 
 def done(batch: Range) -> Entry:
     return Entry(batch.last + 1, _encode("done", batch))
+
+
+def passed(position: int) -> Entry:
+    """Nothing is pending, and everything below is stored or was never a record."""
+    return Entry(position, json.dumps({"by": "sink", "t": "done"}, separators=(",", ":")))
 
 
 def to_replay(topic: str, partition: int, position: int, metadata: str | None) -> Range | None:

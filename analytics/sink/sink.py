@@ -8,6 +8,7 @@ leaves what the next one needs:
 4. give up: what cannot be a row goes to the dead letters, with an id made of its place;
 5. note: one line per batch, for the audit;
 6. done: commit the position after every range.
+Between rounds the position behind the last record is committed, where nothing is left to store.
 While ClickHouse takes a batch, the next one of the round is decoded in a thread beside: nothing else happens there.
 Only what was named is inserted, so that a range that perhaps was inserted is inserted again exactly so, or not at all.
 
@@ -49,6 +50,7 @@ GROUP = "sink"
 _BURST = 2000
 _POLL_S = 0.05
 _LAG_EVERY_S = 1.0
+_PASS_EVERY_S = 1.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 10.0
 _BATCH_BYTES = 16 << 20
 # How often a sink that is held looks at the gates.
@@ -85,6 +87,7 @@ class Sink:
         self._wait_s = _FIRST_WAIT_S
         self._retry_at = 0.0
         self._lag_at = 0.0
+        self._pass_at = 0.0
         self._lags: dict[Source, int] = {}
         self._trouble: str | None = None
         self._held = False
@@ -118,7 +121,9 @@ class Sink:
             while not self._stop.is_set():
                 self._read()
                 self._work()
+                self._pass(self._clock.monotonic())
                 self._measure()
+            self._pass(float("inf"))
         finally:
             self._beside.shutdown(cancel_futures=True)
             self._letters.close()
@@ -315,6 +320,19 @@ class Sink:
             return True
         self._back_off(self._clock.monotonic())
         return False
+
+    def _pass(self, now: float) -> None:
+        """Commit what lies behind the last record, where all is stored: retention may delete it, and is then no loss."""
+        if self._round is not None or now < max(self._pass_at, self._retry_at):
+            return
+        self._pass_at = now + _PASS_EVERY_S
+        entries = {}
+        for source, done in self._done.items():
+            held = self._partitions[source]
+            if held.replay is None and (position := held.position(done)) > done:
+                entries[source] = ledger.passed(position)
+        if entries and self._commit(entries):
+            self._done |= {source: entry.position for source, entry in entries.items()}
 
     def _back_off(self, now: float) -> None:
         self._retry_at = now + self._wait_s

@@ -13,12 +13,15 @@ from typing import cast
 
 import httpx
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
+from analytics.sink.group import standings
 from analytics.sink.positions import Positions, Start
 from analytics.sink.rows import TOPICS
+from analytics.sink.sink import GROUP
 from core.settings import ClickHouseSettings
 from tests.support.clickhouse import RunningClickHouse, migrated, query
+from tests.support.events import BASE_MS, message
 from tests.support.kafka import RunningKafka
 from tests.support.sink import SECONDS, produce, settled, wait_equal
 from tests.support.streams import PARTITIONS, Process, Streams, running_streams
@@ -67,6 +70,60 @@ def test_no_member_asks_for_positions_inside_its_own_callback(streams: Streams) 
     prefix = streams.settings.kafka.prefix
     positions = Positions(streams.clients, "nobody", cast(Consumer, object()), prefix)
     assert positions.starts([TopicPartition(f"{prefix}results", 0)]) == {("results", 0): Start(0)}
+
+
+def in_transaction(streams: Streams, count: int) -> None:
+    """Records of one partition, and the marker of their commit."""
+    producer = streams.clients.transactional_producer(f"tests-{secrets.token_hex(4)}")
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for number in range(count):
+        record = message("i-0", number, BASE_MS + number, direction="out")
+        value = streams.codec.encode("events.message", record)
+        producer.produce(streams.settings.kafka.prefix + "events.message", value, b"i-0", partition=0)
+    producer.commit_transaction(30)
+
+
+def drop_log(streams: Streams) -> None:
+    """Everything of the partition, as retention does once it has been silent for long."""
+    where = TopicPartition(streams.settings.kafka.prefix + "events.message", 0, OFFSET_END)
+    # Named: its futures end with it.
+    admin = streams.clients.admin()
+    admin.delete_records([where])[where].result(30)
+
+
+def gone(sink: Process) -> list[int]:
+    return [line["records"] for line in sink.lines() if line["event"] == "records_gone"]
+
+
+def position(streams: Streams) -> int:
+    return standings(streams.clients, GROUP, ["events.message"])["events.message", 0].position
+
+
+def test_only_records_that_were_removed_unread_are_told_as_gone(streams: Streams) -> None:
+    in_transaction(streams, 3)
+    sink = start(streams)
+    wait_until(lambda: position(streams) >= 3, SECONDS, "all are stored")
+    sink.stop()
+    assert position(streams) == 4
+    drop_log(streams)
+    sink = start(streams)
+    wait_until(lambda: sink.health()["status"] == "ok", SECONDS, "it has its partitions")
+    assert gone(sink) == []
+    sink.stop()
+    in_transaction(streams, 5)
+    drop_log(streams)
+    sink = start(streams)
+    wait_until(lambda: gone(sink), SECONDS, "the loss is told")
+    # With the marker of their commit.
+    assert gone(sink) == [6]
+
+
+def test_a_sink_that_is_killed_has_committed_the_end_before(streams: Streams) -> None:
+    in_transaction(streams, 3)
+    sink = start(streams)
+    wait_until(lambda: position(streams) == 4, SECONDS, "the position is behind the marker")
+    sink.kill()
 
 
 def test_server_killed_during_inserts(

@@ -103,6 +103,8 @@ def test_the_ledger_says_what_is_pending_and_nothing_after_done() -> None:
     assert (pending.position, done.position) == (10, 21)
     assert to_replay(TOPIC, 3, pending.position, pending.metadata) == named
     assert to_replay(TOPIC, 3, done.position, done.metadata) is None
+    passed = ledger.passed(25)
+    assert (passed.position, to_replay(TOPIC, 3, 25, passed.metadata)) == (25, None)
 
 
 @pytest.mark.parametrize("metadata", [None, "", "somebody's note", '{"t":"claim"}', "[1]", "7"])
