@@ -1,4 +1,4 @@
-"""Is every event of the log in ClickHouse, each once, and do the hourly sums say the same? Read from both sides without the
+"""Is every event of the log in ClickHouse, each once, and do all rollups say the same? Read from both sides without the
 sink's own code, topic by topic, partition by partition and hour by hour.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 
 from clickhouse_driver import Client
 
+from analytics import agreement
 from analytics.client import connected
 from analytics.queries.named import queries
 from analytics.queries.run import Answer, run
@@ -35,14 +36,6 @@ LOOK_SECONDS = 1.0
 LOOKS = 3
 SHOWN = "funnel"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# What an hour's sum has more than it has events.
-_ROLLUPS = """
-SELECT toString(instance), toString(h), toString(kind), sum(n) AS off FROM (
-    SELECT instance, toUnixTimestamp(hour) AS h, kind, toInt64(events) AS n FROM volume_hour
-    UNION ALL
-    SELECT instance, toUnixTimestamp(toStartOfHour(ts)) AS h, kind, toInt64(-1) AS n FROM events FINAL
-) GROUP BY instance, h, kind HAVING off != 0
-"""
 # Partition and hour since the epoch.
 Group = tuple[int, int]
 Place = tuple[str, ...]
@@ -50,7 +43,7 @@ Place = tuple[str, ...]
 
 @dataclass(slots=True)
 class Comparison:
-    """What differs: (`topic[partition] hour`, event id), and for sums (rollup, instance, hour, kind)."""
+    """What differs: (`topic[partition] hour`, event id), and for rollups what analytics.agreement says."""
 
     events: int = 0
     missing: list[Place] = field(default_factory=list)
@@ -79,8 +72,8 @@ class Comparison:
             ("missing", self.missing),
             ("not in the log", self.surplus),
             ("more than once", self.doubled),
-            ("hourly sums too low", self.rollups_short),
-            ("hourly sums too high", self.rollups_over),
+            ("rollup rows too low", self.rollups_short),
+            ("rollup rows too high", self.rollups_over),
         ):
             if places:
                 out.append(f"DIFFERENCE in ClickHouse: {len(places)} {what}, first: {' '.join(places[0])}")
@@ -107,8 +100,8 @@ def look(dump: Dump, settings: ClickHouseSettings) -> Comparison:
     with connected(settings) as client:
         for topic in TOPICS:
             out.add(topic, _in_log(dump, topic), _in_clickhouse(client, topic))
-        for instance, hour, kind, off in client.execute(_ROLLUPS):
-            (out.rollups_over if off > 0 else out.rollups_short).append(("volume_hour", instance, hour, kind))
+        for one in agreement.differences(client):
+            (out.rollups_over if one.off > 0 else out.rollups_short).append(one.place)
     return out
 
 

@@ -18,7 +18,7 @@ from unittest import mock
 import pytest
 from confluent_kafka import TopicPartition
 
-from analytics import gate
+from analytics import agreement, gate
 from analytics.client import connected
 from analytics.queries.named import queries
 from analytics.queries.run import run as ask
@@ -173,6 +173,10 @@ def test_damaged_rollups_are_right_after_a_rebuild(damaged: Damaged) -> None:
     damaged.damage()
     wrong = damaged.truth()
     assert all(wrong[name] != truth[name] for name in truth)
+    with connected(damaged.database) as client:
+        seen = {one.place[0]: one.off for one in agreement.differences(client)}
+    assert seen.keys() == truth.keys() == set(agreement.COMPARED)
+    assert (seen["volume_hour"] > 0, seen["problems_hour"] < 0, seen["sessions"] < 0) == (True, True, True)
     done = damaged.wharf("rebuild", "--from", FIRST_HOUR)
     assert {one["rollup"] for one in done} == truth.keys()
     assert damaged.truth() == truth
