@@ -10,6 +10,8 @@ import pytest
 
 from analytics.queries.named import queries
 from analytics.queries.run import run
+from analytics.sink.ledger import Range
+from analytics.sink.store import Inserted, Store
 from core.errors import APIError
 from core.settings import ClickHouseSettings
 from tests.support import events as make
@@ -55,6 +57,8 @@ def database(clickhouse: RunningClickHouse) -> ClickHouseSettings:
         make.result("a", "c1", AT + 15_000, "delayed", 1, until=AT + 17_000),
         make.result("a", "c1", AT + 20_000, "sent", 2, message_id="O1", metadata=may),
         make.result("b", "c2", AT, "rejected", 1, error={"code": "api.queue_full", "message": "full"}),
+        # Not a limit's: the command was wrong.
+        make.result("b", "c3", AT, "rejected", 1, error={"code": "api.validation", "message": "no"}),
     ]
     insert_records(settings, "results", results)
     return settings
@@ -103,9 +107,16 @@ def test_active_contacts(database: ClickHouseSettings) -> None:
 
 def test_failures_and_limits(database: ClickHouseSettings) -> None:
     found = {(row["kind"], row["error_code"], row["events"]) for row in ask(database, "failures", **PERIOD)}
-    assert found == {("status.failed", "470", 1), ("result.rejected", "api.queue_full", 1)}
-    verdicts = {(row["instance"], row["kind"]): row["mean_delay_seconds"] for row in ask(database, "limits", **PERIOD)}
-    assert verdicts == {("a", "result.delayed"): 2.0, ("b", "result.rejected"): 0.0}
+    assert found == {
+        ("status.failed", "470", 1),
+        ("result.rejected", "api.queue_full", 1),
+        ("result.rejected", "api.validation", 1),
+    }
+    verdicts = [
+        (row["instance"], row["kind"], row["error_code"], row["mean_delay_seconds"])
+        for row in ask(database, "limits", **PERIOD)
+    ]
+    assert verdicts == [("a", "result.delayed", "", 2.0), ("b", "result.rejected", "api.queue_full", 0.0)]
 
 
 def test_campaigns(database: ClickHouseSettings) -> None:
@@ -140,8 +151,19 @@ def test_audit_finds_nothing_missing(database: ClickHouseSettings) -> None:
         "events.message": (5, 0),
         "events.status": (5, 0),
         "events.session": (4, 0),
-        "results": (3, 0),
+        "results": (4, 0),
     }
+    assert {row["gaps"] for row in rows.values()} == {0}
+
+
+def test_audit_sees_holes_between_noted_ranges(database: ClickHouseSettings) -> None:
+    """The first range begins where the log did; ranges may lie within others, and a replay notes runs."""
+    store = Store(database)
+    for first, last in ((100, 109), (111, 150), (120, 130), (151, 160), (200, 209)):
+        store.note([Inserted(Range("events.chat", 3, first, last), 1, 0, 1, 0)])
+    store.close()
+    (row,) = [row for row in ask(database, "audit") if row["topic"] == "events.chat"]
+    assert (row["next_offset"], row["gaps"], row["gap_offsets"], row["widest_gap"]) == (210, 2, 40, 39)
 
 
 def test_texts_of_people_are_values_and_never_sql(database: ClickHouseSettings) -> None:
