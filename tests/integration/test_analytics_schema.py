@@ -8,14 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from analytics.client import connect
+from analytics.client import connect, connected
 from analytics.lock import Lock
+from analytics.schema import retention
 from analytics.schema.engines import Engines
 from analytics.schema.migrate import LOCK, migrate, status
 from analytics.schema.migrations import migrations
+from analytics.sink.rows import LATEST_MS
 from core.errors import APIError, SettingsError
 from core.settings import ClickHouseSettings
-from tests.support.clickhouse import RunningClickHouse, query
+from tests.support.clickhouse import RunningClickHouse, insert_records, query
+from tests.support.events import message
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -109,3 +112,39 @@ def test_retention_follows_the_setting(database: ClickHouseSettings) -> None:
     assert "toIntervalDay(7)" in ttl()
     migrate(database.model_copy(update={"retention_days": 0}))
     assert "TTL" not in ttl()
+
+
+DAY_MS = 86_400_000
+
+
+def test_old_rows_go_and_new_ones_stay_until_their_time(database: ClickHouseSettings) -> None:
+    """Raw rows by their receipt, rollups by the hour they stand for; so late that its end cannot be told is late enough."""
+    settings = database.model_copy(update={"retention_days": 30, "rollup_retention_days": 60})
+    migrate(settings)
+    now = int(query(settings, "SELECT toUnixTimestamp64Milli(now64(3))")[0][0])
+    # When it happened and when it was received, in days before now; the last ones as late as can be.
+    times = [(now - happened * DAY_MS, now - received * DAY_MS) for happened, received in ((90, 31), (90, 29), (59, 1))]
+    times.append((LATEST_MS, LATEST_MS))
+    records = [
+        message("i-0", number, happened, envelope={"received_at": received})
+        for number, (happened, received) in enumerate(times)
+    ]
+    insert_records(settings, "events.message", records)
+    for table in ("events", "volume_hour", "contact_events"):
+        query(settings, f"OPTIMIZE TABLE {table} FINAL")
+    kept = query(settings, "SELECT toUnixTimestamp64Milli(ts), toUnixTimestamp64Milli(received_at) FROM events")
+    assert sorted(kept) == sorted(times[1:])
+    assert query(settings, "SELECT sum(events) FROM volume_hour") == [(2,)]
+    assert query(settings, "SELECT count() FROM contact_events") == [(2,)]
+
+
+def test_retention_is_changed_only_where_it_differs(database: ClickHouseSettings) -> None:
+    migrate(database)
+    engines = Engines(database.database)
+    shorter = database.model_copy(update={"retention_days": 7, "rollup_retention_days": 700})
+    with connected(database) as client:
+        assert retention.apply(client, engines, database) == []
+        assert set(retention.apply(client, engines, shorter)) == retention.wanted(shorter).keys()
+        assert retention.apply(client, engines, shorter) == []
+        assert retention.apply(client, engines, database) != []
+        assert retention.apply(client, engines, database) == []
