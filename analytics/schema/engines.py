@@ -41,6 +41,13 @@ class Engines:
         """The table that holds the rows."""
         return f"{self.database}.{name}" if self.cluster is None else f"{self.database}.{name}_local"
 
+    def on_every_server(self, engine: str, name: str) -> str:
+        """The engine of a table that is not sharded: on a cluster every server has all rows."""
+        if self.cluster is None:
+            return engine
+        # One path for all shards; a replica's macro is its own only within a shard.
+        return f"Replicated{engine}('/clickhouse/tables/all/{self.database}/{name}', '{{shard}}-{{replica}}')"
+
     def _render(self, statement: str) -> str:
         made = _TABLE.search(statement)
         owner = made[1] if made else ""

@@ -81,14 +81,10 @@ def _alive(lock: Lock) -> None:
 
 
 def _versions_table(client: Client, engines: Engines) -> None:
-    # Not sharded: on a cluster every server has all rows.
-    engine = (
-        "MergeTree" if engines.cluster is None else "ReplicatedMergeTree('/clickhouse/wharf/versions', '{replica}')"
-    )
     client.execute(
         f"CREATE TABLE IF NOT EXISTS {engines.database}.{_VERSIONS} {engines.on_cluster} "
         "(number UInt32, name String, digest String, applied_at DateTime DEFAULT now()) "
-        f"ENGINE = {engine} ORDER BY number COMMENT 'Migrations that were run.'"
+        f"ENGINE = {engines.on_every_server('MergeTree', _VERSIONS)} ORDER BY number COMMENT 'Migrations that were run.'"
     )
 
 

@@ -52,6 +52,12 @@ def test_on_a_cluster_rollups_are_fed_beside_the_rows_and_views_read_all_shards(
             assert "_local" not in statement
 
 
+def test_a_table_on_every_server_is_one_of_its_database_with_a_replica_for_each() -> None:
+    assert Engines("db").on_every_server("MergeTree", "versions") == "MergeTree"
+    text = Engines("db", "prod").on_every_server("MergeTree", "versions")
+    assert text == "ReplicatedMergeTree('/clickhouse/tables/all/db/versions', '{shard}-{replica}')"
+
+
 def test_what_a_database_lacks_is_run_and_nothing_else() -> None:
     known = (Migration(1, "a", "x"), Migration(2, "b", "y"))
     first = Applied(1, "a", known[0].digest)
