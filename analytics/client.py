@@ -1,7 +1,7 @@
 """Connections to ClickHouse over its native protocol, and what its errors mean for whoever asked.
 
 A connection belongs to one thread. Errors of the driver become DBError: `db.clickhouse_unavailable` where trying again
-helps or nobody answers, APIError where the statement itself is wrong.
+helps or nobody answers, `db.clickhouse_denied` where it does not know the user, APIError where the statement itself is wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _OF_THE_STATEMENT = frozenset(
 _OF_THE_STATEMENT |= frozenset({184, 215, 241, 307, 349, 386, 396, 452, 456, 497})
 # … numbers and sizes out of bounds, division by zero, what is too slow or thrown by the statement itself, switched off.
 _OF_THE_STATEMENT |= frozenset({69, 128, 131, 153, 160, 168, 344, 352, 395, 446, 467, 469})
-UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_EXISTS = 60, 81, 57
+# Unknown user, wrong or missing password, and all of these in one, as newer servers say it.
+_OF_THE_USER = frozenset({192, 193, 194, 516})
+UNKNOWN_TABLE, UNKNOWN_DATABASE = 60, 81
 
 
 def connect(
@@ -50,6 +52,8 @@ def connect(
         send_receive_timeout=answer_seconds,
         sync_request_timeout=CONNECT_SECONDS,
         client_name="wharf",
+        secure=settings.secure,
+        ca_certs=None if settings.ssl_ca is None else str(settings.ssl_ca),
         settings=given,
     )
 
@@ -89,6 +93,8 @@ def as_ours(cause: BaseException, address: str) -> WharfError:
             return APIError(
                 "api.not_found", f"{text}: `wharf clickhouse migrate` makes the tables", clickhouse=cause.code
             )
+        if cause.code in _OF_THE_USER:
+            return DBError("db.clickhouse_denied", f"ClickHouse at {address}: {text}", clickhouse=cause.code)
         if cause.code in _OF_THE_STATEMENT:
             return APIError("api.validation", f"ClickHouse: {text}", clickhouse=cause.code)
         return DBError("db.clickhouse_unavailable", f"ClickHouse at {address}: {text}", clickhouse=cause.code)

@@ -73,6 +73,12 @@ CATALOGUE: dict[str, ErrorCode] = _codes(
         "db.registry_unavailable", 503, "the schema registry does not answer; nothing was accepted", "retry", True
     ),
     ErrorCode("db.clickhouse_unavailable", 503, "ClickHouse does not answer", "retry", True),
+    ErrorCode(
+        "db.clickhouse_denied",
+        503,
+        "ClickHouse knows no such user, or another password",
+        "correct clickhouse.user and clickhouse.password, or the reader's",
+    ),
     ErrorCode("db.redis_unavailable", 503, "Redis does not answer", "retry", True),
     ErrorCode(
         "db.object_store_unavailable", 503, "the object store does not answer; nothing was stored", "retry", True

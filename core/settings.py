@@ -86,6 +86,9 @@ class ClickHouseSettings(Section):
     cache_seconds: Annotated[int, Field(ge=0, le=3600)] = 10
     database: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")] = "wharf"
     external: bool = False
+    # TLS on both ports; `ssl_ca` is the file of whoever signed its certificate, else the system's are asked.
+    secure: bool = False
+    ssl_ca: Path | None = None
     cluster: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$")] | None = None
     retention_days: Annotated[int, Field(ge=0, le=36_500)] = 400
     rollup_retention_days: Annotated[int, Field(ge=0, le=36_500)] = 0
@@ -101,6 +104,10 @@ class ClickHouseSettings(Section):
             raise ValueError("port and http_port are the same")
         if self.cluster is not None and not self.external:
             raise ValueError("cluster is set but external is false; the embedded server is no cluster")
+        if self.secure and not self.external:
+            raise ValueError("secure is set but external is false; the embedded server speaks no TLS")
+        if self.ssl_ca is not None and not self.secure:
+            raise ValueError("ssl_ca is set but secure is false")
         return self
 
 

@@ -6,6 +6,7 @@ what stopped the query is told before the first byte; what arrives is Parquet fr
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import BinaryIO, Final
 
@@ -15,7 +16,7 @@ from clickhouse_driver.errors import ServerException
 from analytics.client import ANSWER_SECONDS, CONNECT_SECONDS, as_ours, require_enabled
 from analytics.queries.limits import limits, named
 from analytics.queries.run import parameters
-from core.errors import APIError, DBError, WharfError
+from core.errors import APIError, DBError, SettingsError, WharfError
 from core.settings import ClickHouseSettings
 
 PARQUET: Final = "Parquet"
@@ -39,8 +40,8 @@ def export(settings: ClickHouseSettings, sql: str, values: Mapping[str, str], ou
     try:
         with (
             named(settings),
-            httpx.Client(headers=headers, timeout=patience, trust_env=False) as client,
-            client.stream("POST", f"http://{address}/", params=given, content=sql.encode()) as answer,
+            httpx.Client(headers=headers, timeout=patience, trust_env=False, verify=_trust(settings)) as client,
+            client.stream("POST", f"{address}/", params=given, content=sql.encode()) as answer,
         ):
             if answer.status_code != httpx.codes.OK:
                 raise _refusal(answer, address)
@@ -49,14 +50,24 @@ def export(settings: ClickHouseSettings, sql: str, values: Mapping[str, str], ou
                 raise APIError("api.validation", text, field="format")
             return _copied(answer, out, address)
     except httpx.HTTPError as cause:
-        raise DBError(
-            "db.clickhouse_unavailable", f"ClickHouse at http://{address} does not answer: {cause}"
-        ) from cause
+        raise DBError("db.clickhouse_unavailable", f"ClickHouse at {address} does not answer: {cause}") from cause
 
 
 def http_address(settings: ClickHouseSettings) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{host}:{settings.http_port}"
+    return f"{'https' if settings.secure else 'http'}://{host}:{settings.http_port}"
+
+
+def _trust(settings: ClickHouseSettings) -> ssl.SSLContext | bool:
+    """Who may have signed the server's certificate; without TLS nobody is asked."""
+    if not settings.secure:
+        return False
+    try:
+        return ssl.create_default_context(cafile=settings.ssl_ca)
+    except OSError as cause:
+        raise SettingsError(
+            "config.invalid", f"{settings.ssl_ca}: {cause.strerror or cause}", field="clickhouse.ssl_ca"
+        ) from cause
 
 
 def _copied(answer: httpx.Response, out: BinaryIO, address: str) -> int:
@@ -69,7 +80,7 @@ def _copied(answer: httpx.Response, out: BinaryIO, address: str) -> int:
     if not size:
         raise APIError("api.validation", "the statement has no rows to write: Parquet is made of a SELECT", field="sql")
     if (first, last) != (_MARK, _MARK):
-        raise DBError("db.clickhouse_unavailable", f"what ClickHouse at http://{address} sent is no whole Parquet file")
+        raise DBError("db.clickhouse_unavailable", f"what ClickHouse at {address} sent is no whole Parquet file")
     return size
 
 
@@ -78,6 +89,6 @@ def _refusal(answer: httpx.Response, address: str) -> WharfError:
     text = answer.read().decode("utf-8", "replace").strip()
     code = answer.headers.get(_CODE, "")
     if not code.isdigit():
-        text = f"ClickHouse at http://{address} answers {answer.status_code}: {text[:200]}"
+        text = f"ClickHouse at {address} answers {answer.status_code}: {text[:200]}"
         return DBError("db.clickhouse_unavailable", text)
-    return as_ours(ServerException(text.removeprefix(f"Code: {code}. "), int(code)), f"http://{address}")
+    return as_ours(ServerException(text.removeprefix(f"Code: {code}. "), int(code)), address)

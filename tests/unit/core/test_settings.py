@@ -54,6 +54,8 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
         ({"WHARF_TELEMETRY__HOST": "0.0.0.0"}, "WHARF_TELEMETRY__HOST: "),
         ({"WHARF_SIMULATOR__CONTROL_URL": "http://x:1"}, "simulator: .*enabled is false"),
         ({"WHARF_KAFKA__SECURITY_PROTOCOL": "SASL_SSL"}, "kafka: .*sasl_mechanism, sasl_username and sasl_password"),
+        ({"WHARF_CLICKHOUSE__SECURE": "true"}, "clickhouse: .*embedded server speaks no TLS"),
+        ({"WHARF_CLICKHOUSE__SSL_CA": "ca.pem"}, "clickhouse: .*secure is false"),
         ({"WHARF_LIMITER__SLOT": "a b"}, "WHARF_LIMITER__SLOT: "),
     ],
 )
