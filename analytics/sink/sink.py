@@ -123,7 +123,8 @@ class Sink:
                 self._work()
                 self._pass(self._clock.monotonic())
                 self._measure()
-            self._pass(float("inf"))
+            self._pass_at = 0.0
+            self._pass(self._clock.monotonic())
         finally:
             self._beside.shutdown(cancel_futures=True)
             self._letters.close()
