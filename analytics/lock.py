@@ -91,7 +91,8 @@ class Lock:
         )
         if not rows or rows[0][0] == _FREE:
             return None
-        body = json.loads(rows[0][1])
+        # Without a comment it is of a version that kept it elsewhere; that one's statements may be run twice.
+        body = json.loads(rows[0][1] or '{"owner": "an older version", "touched_ms": 0}')
         return Held(str(body["owner"]), int(body["touched_ms"]), str(rows[0][0]))
 
     def taken_over(self) -> APIError:

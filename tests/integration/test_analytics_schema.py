@@ -79,6 +79,12 @@ def test_the_lock_is_one_migrators_and_a_dead_ones_is_taken_over(database: Click
     client.disconnect()
 
 
+def test_a_lock_that_an_older_version_left_is_taken_over(database: ClickHouseSettings) -> None:
+    query(database, f"CREATE DATABASE {database.database}", database="")
+    query(database, f"CREATE TABLE {LOCK.table} (held UInt8) ENGINE = Memory COMMENT 'its owner'")
+    assert migrate(database)
+
+
 def test_a_migration_that_died_half_way_is_finished(database: ClickHouseSettings) -> None:
     migrate(database)
     query(database, "ALTER TABLE schema_versions DELETE WHERE number = 3 SETTINGS mutations_sync = 2")
