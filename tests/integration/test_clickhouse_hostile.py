@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -20,6 +21,7 @@ import pytest
 from clickhouse_driver import Client
 from clickhouse_driver.errors import Error, ServerException
 
+from analytics.embedded.app import DRAIN_SECONDS
 from analytics.embedded.blocks import BLOCK_INFO
 from analytics.embedded.wire import text, varint
 from tests.support import clickhouse_servers as clickhouse
@@ -314,7 +316,17 @@ def test_texts_that_are_no_utf8_are_told(running: Embedded) -> None:
 
 
 def test_what_comes_while_it_stops_is_told_and_what_runs_too_long_is_ended(tmp_path: Path) -> None:
-    with clickhouse.embedded(tmp_path) as server, ExitStack() as stack:
+    with clickhouse.embedded(tmp_path) as server:
+        for _ in range(10):
+            if ends_in_order(server):
+                return
+            server.start()
+        raise AssertionError("no query came while the server stops")
+
+
+def ends_in_order(server: Embedded) -> bool:
+    """False where the query that is to come while it stops was sent too early or too late for that."""
+    with ExitStack() as stack:
         asking, idle = (stack.enter_context(server.server.client()) for _ in range(2))
         idle.execute("SELECT 1")
         told: list[Exception] = []
@@ -329,23 +341,32 @@ def test_what_comes_while_it_stops_is_told_and_what_runs_too_long_is_ended(tmp_p
         thread.start()
         running = "SELECT count() FROM system.processes WHERE query LIKE 'SELECT sum(sleepEachRow%'"
         wait_until(lambda: idle.execute(running) == [(1,)], 20, "the query runs")
+        signalled = time.monotonic()
         server.send_signal(signal.SIGTERM)
-        with pytest.raises(ServerException) as caught:
-            ask_on_and_on(idle)
-        assert not accepts(server.port)
-        assert (caught.value.code, "is stopping" in str(caught.value)) == (236, True)
+        wait_until(lambda: not accepts(server.port), 30, "it stops")
+        refusal = refused_query(idle)
+        # None: answered, in the moment between the end of the listener and that of its clients.
+        in_time: bool = refusal is not None and time.monotonic() - signalled < DRAIN_SECONDS
+        if in_time:
+            assert isinstance(refusal, ServerException)
+            assert (refusal.code, "is stopping" in str(refusal)) == (236, True)
         thread.join()
         assert [getattr(error, "code", None) for error in told] == [236], told
         assert server.wait() == 0
+    return in_time
 
 
-def ask_on_and_on(client: Client) -> None:
-    """Without a pause, since the time until all are left is short; and without the ping that goes before each query, as one
-    that was sent before the end was known."""
-    while True:
+def refused_query(client: Client) -> Exception | None:
+    """What a query comes to that is sent without the ping before it: as one that was sent before the end was known."""
+    try:
         client.connection.send_query("SELECT 1")
         client.connection.send_external_tables([])
-        assert client.receive_result() == [(1,)]
+        client.receive_result()
+    except (Error, EOFError, OSError) as error:
+        return error
+    finally:
+        client.disconnect()
+    return None
 
 
 def accepts(port: int) -> bool:
