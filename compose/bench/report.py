@@ -12,16 +12,17 @@ _DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A figure with its goal; names carry the unit. `at_least` where more is better."""
+    """A figure with its goal; names carry the unit. `at_least` where more is better; a `lower_bound` proves no upper goal."""
 
     name: str
     goal: float
     value: float
     at_least: bool = False
+    lower_bound: bool = False
 
     @property
     def met(self) -> bool:
-        return self.value >= self.goal if self.at_least else self.value <= self.goal
+        return self.value >= self.goal if self.at_least else self.value <= self.goal and not self.lower_bound
 
     @property
     def wanted(self) -> str:

@@ -50,18 +50,22 @@ START_POINTS = ("before_fence", "after_fence", "after_committed", "after_restore
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """`hit`: components; `moved`: instances that have to come online anew, from `at` (epoch seconds) on; `kills` are
-    the processes killed with work in flight, `idle` those killed without. Of sink and ClickHouse that work is records of the
-    log that are not stored yet."""
+    """`hit`: components, from `at` (epoch seconds) on; `moved`: instances that have to come online anew, from `moved_at` on
+    where that is later; `kills` are the processes killed with work in flight at them, `idle` those killed without."""
 
     hit: tuple[str, ...]
     at: float
     flight: Flight
     moved: tuple[str, ...] = ()
+    moved_at: float | None = None
     kills: int = 0
     idle: int = 0
     broker: int | None = None  # how often Kafka has to have died before it can be back
     detail: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def closed_at(self) -> float:
+        return self.at if self.moved_at is None else self.moved_at
 
 
 class Faults:

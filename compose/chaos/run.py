@@ -108,6 +108,9 @@ class Run:
         self._began = time.monotonic()
         self._say = tell
         self._happened: list[Happened] = []
+        self._closed: dict[
+            str, float
+        ] = {}  # instances whose sessions a fault closed, and when, until they are waited for
 
     def go(self) -> Report:
         """The data directory is removed when nothing was wrong."""
@@ -166,19 +169,22 @@ class Run:
         return self._plan.log or world.folder / "faults.jsonl"
 
     def _follow(self, world: World, tail: Tail, step: Step, began_at: float, done: Done) -> Happened:
-        """Wait until whoever it hit is back, but for the steps that another one is to overlap."""
+        """Wait until whoever it and the steps it overlapped hit is back, but for the steps that another one is to overlap."""
         began = time.time()
-        if step.overlaps or not done.hit:
+        self._closed |= dict.fromkeys(done.moved, done.closed_at)
+        if step.overlaps or not (done.hit or self._closed):
             return Happened(step, began_at, done, None)
         if done.broker is not None:
             world.wait_until(lambda: _is_back(world.part("kafka"), done.broker or 0), BACK_S)
             began = time.time()
 
         def away() -> list[str]:
-            return sorted(name for name in world.people.phones if tail.last(name) < began + LATE_S)
+            return times.still_away(tail, world.people.phones, began, self._closed, LATE_S)
 
         back = world.wait_until(lambda: not away(), BACK_S)
-        return Happened(step, began_at, done, time.time() - began, tuple(away()) if not back else ())
+        stuck = () if back else tuple(away())
+        self._closed.clear()
+        return Happened(step, began_at, done, time.time() - began, stuck)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -247,7 +253,7 @@ class Run:
         away = defaultdict(list)
         for number, each in enumerate(self._happened):
             if each.step.fault in DEATHS:
-                away[each.step.fault].append(Away(each.done.at, starts[number + 1], each.done.moved))
+                away[each.step.fault].append(Away(each.done.closed_at, starts[number + 1], each.done.moved))
         members = defaultdict(list)
         for instance in world.people.phones:
             members[partition_for(instance, world.settings.kafka.partitions)].append(instance)
@@ -255,7 +261,7 @@ class Run:
         joins = [(each.began_at, each.done.at) for each in self._happened if each.step.fault == "lose_machine"]
         moves = times.moves(tail.owned(), members, tail.online_after, joins, MOVE_S)
         returns = [times.figures(name, times.returns(away[fault], tail.online_after)) for fault, name in DEATHS.items()]
-        broker = [each.back_s for each in self._happened if each.done.broker is not None and each.back_s is not None]
+        broker = [_broker_sample(each) for each in self._happened if each.done.broker is not None]
         return {
             "sessions": len(world.people.phones),
             "connectors": len(world.names),
@@ -278,6 +284,11 @@ class Run:
             "stuck": sum(bool(each.stuck) for each in self._happened),
             "settled_s": settled_s,
         }
+
+
+def _broker_sample(happened: Happened) -> times.Sample:
+    """Where the next fault overlaps it, nobody waited for Kafka's return."""
+    return times.Sample(happened.back_s or 0.0, cut_short=happened.back_s is None or bool(happened.stuck))
 
 
 def _left(world: World, load: Workload) -> Flight:
@@ -311,4 +322,8 @@ def _targets(figures: Mapping[str, Any]) -> list[Target]:
         "move_p99_s": 2.0,
         "broker_p99_s": 15.0,
     }
-    return out + [Target(name, goal, figures[name]) for name, goal in goals.items() if figures[name] is not None]
+    return out + [
+        Target(name, goal, figures[name], lower_bound=name in figures[f"{name.rpartition('_p')[0]}_lower_bounds"])
+        for name, goal in goals.items()
+        if figures[name] is not None
+    ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from compose.bench.stats import quantile
-from compose.chaos.tail import Online, Owned
+from compose.chaos.seen import Online, Owned, Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +18,40 @@ class Away:
     instances: Sequence[str]
 
 
-def returns(away: Sequence[Away], online_after: Callable[[str, float], Online | None]) -> list[float]:
-    """Seconds until each was online again; those that the next fault kept from it are left out."""
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """It took so long; or at least so long, where the next fault came first."""
+
+    seconds: float
+    cut_short: bool = False
+
+
+def returns(away: Sequence[Away], online_after: Callable[[str, float], Online | None]) -> list[Sample]:
+    """How long each was away; what the next fault came into lasted at least until then."""
     out = []
     for each in away:
         for instance in each.instances:
             online = online_after(instance, each.at)
             if online is not None and online.at < each.until:
-                out.append(online.at - each.at)
+                out.append(Sample(online.at - each.at))
+            else:
+                out.append(Sample(each.until - each.at, cut_short=True))
     return out
+
+
+def still_away(
+    seen: Seen, instances: Iterable[str], heard_since: float, closed: Mapping[str, float], late_s: float
+) -> list[str]:
+    """Who was not heard of since then, or has not come online since its session was closed (`closed`: at which time).
+
+    What was committed before a fault may be seen `late_s` later.
+    """
+    return sorted(
+        instance
+        for instance in instances
+        if seen.last(instance) < heard_since + late_s
+        or (instance in closed and seen.online_after(instance, closed[instance]) is None)
+    )
 
 
 def moves(
@@ -35,8 +60,8 @@ def moves(
     online_after: Callable[[str, float], Online | None],
     spans: Sequence[tuple[float, float]],
     longest_s: float,
-) -> list[float]:
-    """Seconds from a slot's release of a partition until its instances were online with another one.
+) -> list[Sample]:
+    """From a slot's release of a partition until its instances were online with another one.
 
     `members`: partition → instances. Only what is released and claimed within one of `spans` counts: at other times a slot
     that died right after its release, or before its claim, is waited for, which is no move. Nor is one that nobody follows
@@ -55,15 +80,25 @@ def moves(
         elif before is not None and before.claim.slot != mark.claim.slot and is_within(before, mark):
             back = [online_after(instance, mark.at) for instance in members.get(partition, ())]
             seconds = [online.at - before.at for online in back if online is not None]
-            out += [each for each in seconds if each < longest_s]
+            out += [Sample(each) for each in seconds if each < longest_s]
     return out
 
 
-def figures(name: str, samples: Sequence[float]) -> dict[str, object]:
-    """`NAME_p50_s` and so on, None without samples."""
+def figures(name: str, samples: Sequence[Sample]) -> dict[str, object]:
+    """`NAME_p50_s` and so on, None without samples.
+
+    `NAME_lower_bounds` names those that one of the samples that were cut short might push up, had it been left alone.
+    """
+    seconds = [each.seconds for each in samples]
+    cut = [each.seconds for each in samples if each.cut_short]
+    told = {
+        f"{name}_p50_s": quantile(seconds, 0.5) if seconds else None,
+        f"{name}_p99_s": quantile(seconds, 0.99) if seconds else None,
+        f"{name}_worst_s": max(seconds) if seconds else None,
+    }
     return {
         f"{name}_count": len(samples),
-        f"{name}_p50_s": quantile(samples, 0.5) if samples else None,
-        f"{name}_p99_s": quantile(samples, 0.99) if samples else None,
-        f"{name}_worst_s": max(samples) if samples else None,
+        f"{name}_cut_short": len(cut),
+        **told,
+        f"{name}_lower_bounds": [key for key, value in told.items() if value is not None and cut and min(cut) <= value],
     }
