@@ -1,7 +1,9 @@
 """How each fault is done to a running world. A method per name of compose.chaos.schedule; each returns what it did.
 
-Kills count only with work in flight: before one, commands go to the instances it will hit, and it waits until some of
-their work is open (compose.chaos.workload.Flight).
+Kills count only with work in flight at what is killed, looked at right before the signal. A connector's and its host's are
+commands that the limiter admitted for the instances online there, the limiter's are commands that it has not decided, the
+registrar's are requests, Kafka's are all of these, those of sink and ClickHouse are records of the log that are not stored.
+The registry has none.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -37,6 +39,13 @@ CRASH_S = 20.0
 STORM_PERIOD_S = 2.0
 EMPTY_GROUP_S = 30.0
 SINK = "sink"
+HOST = "/host"
+# What holds nothing that could be lost.
+IDLERS = ("registry",)
+# What has its work for a few milliseconds only.
+QUICK = ("limiter", "registrar")
+MOMENT_S, QUICK_MOMENT_S = 0.08, 0.01
+_LOOK_S = 0.003
 EXTRA = "connector-extra"
 # A round begins when its first record is so old (sink.batch_ms).
 SINK_ROUND_S = 2.2
@@ -50,22 +59,28 @@ START_POINTS = ("before_fence", "after_fence", "after_committed", "after_restore
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """`hit`: components, from `at` (epoch seconds) on; `moved`: instances that have to come online anew, from `moved_at` on
-    where that is later; `kills` are the processes killed with work in flight at them, `idle` those killed without."""
+    """`hit`: components, from `at` (epoch seconds) on; `moved`: instances that have to come online anew after that time;
+    `kills` are the processes killed with work in flight at them, `idle` those killed without."""
 
     hit: tuple[str, ...]
     at: float
     flight: Flight
-    moved: tuple[str, ...] = ()
-    moved_at: float | None = None
+    moved: Mapping[str, float] = field(default_factory=dict)
+    work: Mapping[str, int] = field(default_factory=dict)  # of what was killed, right before
     kills: int = 0
     idle: int = 0
     broker: int | None = None  # how often Kafka has to have died before it can be back
     detail: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def closed_at(self) -> float:
-        return self.at if self.moved_at is None else self.moved_at
+
+@dataclass(frozen=True, slots=True)
+class Provoked:
+    """Whether it came to what was asked for; `work` and `online` are as they were last looked at before."""
+
+    reached: bool
+    at: float = 0.0
+    work: int = 0
+    online: tuple[str, ...] = ()
 
 
 class Faults:
@@ -86,14 +101,7 @@ class Faults:
 
     def kill_host(self, step: Step) -> Done:
         """The child of a connector, which starts it again."""
-        name = self._connector(step).name
-        flight = self._aim(self._owned([name]), step)
-        owned, pid = self._owned([name]), self._world.host_pid(name)
-        if pid is None:
-            return Done((), time.time(), Flight(), detail={"none": f"{name} has no host now"})
-        at = time.time()
-        alive = _signal(pid, signal.SIGKILL)
-        return Done((f"{name}/host",), at, flight, tuple(owned), *_counted(int(alive), flight.total))
+        return self._kill([self._connector(step).name + HOST], step)
 
     def kill_limiter(self, step: Step) -> Done:
         return self._kill(["limiter"], step)
@@ -123,10 +131,11 @@ class Faults:
         self._load.burst(self._instances, BURST)
         self._world.wait_until(lambda: self._world.sink_lag() > 0, IN_FLIGHT_S)
         time.sleep(step.luck.uniform(0.0, SINK_ROUND_S))
-        flight = replace(self._load.in_flight(), records=self._world.sink_lag())
+        flight, pid = self._load.in_flight(), self._world.pid(name)
+        flight = replace(flight, records=self._world.sink_lag())
         at = time.time()
-        dead = int(self._signal(name, signal.SIGKILL))
-        return Done((name,), at, flight, (), *_counted(dead, flight.records))
+        dead = int(_signal(pid, signal.SIGKILL))
+        return Done((name,), at, flight, {}, {name: flight.records}, *_counted(dead, flight.records))
 
     def sink_point(self, step: Step) -> Done:
         """The sink is killed, and started so that it kills itself at a chosen place of its round."""
@@ -135,8 +144,8 @@ class Faults:
         restarts = self._world.part(SINK).restarts
         self._put_faults(SINK, faults)
         first = self._kill_of_analytics(SINK, step)
-        died = self._provoke(SINK, lambda: self._world.part(SINK).restarts > restarts + 1)
-        return replace(first, kills=first.kills + died, detail={"point": faults["crash"], "reached": died})
+        found = self._provoke(SINK, lambda: self._world.part(SINK).restarts > restarts + 1)
+        return _also(first, found, {"point": faults["crash"]})
 
     def clock_jump(self, step: Step) -> Done:
         """Killed, and started so that its clock is set once, by a second to six hours, forth or back."""
@@ -165,15 +174,14 @@ class Faults:
         if "crash" in faults:
             if faults["crash"]["point"] == "after_release":
                 self._signal(site.name, signal.SIGTERM)
-            died = self._provoke(site.name, lambda: self._world.part(site.name).restarts > restarts + 1)
-            detail["reached"] = died
-            return replace(first, kills=first.kills + died, detail=detail)
+            found = self._provoke(site.name, lambda: self._world.part(site.name).restarts > restarts + 1)
+            return _also(first, found, detail)
         pid = self._world.wait_until(lambda: self._world.host_pid(site.name), RESTART_S)
-        died = self._provoke(site.name, lambda: self._world.host_pid(site.name) != pid)
-        detail["reached"] = died
+        found = self._provoke(site.name + HOST, lambda: self._world.host_pid(site.name) != pid)
         # The host's successors would die there again: the next start of the connector is a plain one.
-        last = self._kill([site.name], step)
-        return replace(last, kills=first.kills + died + last.kills, idle=first.idle + last.idle, detail=detail)
+        last, done = self._kill([site.name], step), _also(first, found, detail)
+        moved = {**done.moved, **last.moved}
+        return replace(done, moved=moved, kills=done.kills + last.kills, idle=done.idle + last.idle)
 
     def _kill_into(self, name: str, faults: dict[str, Any], step: Step) -> Done:
         """Killed with work in flight; its next start has these faults."""
@@ -191,25 +199,82 @@ class Faults:
         part = self._world.part(name)
         return part.restarts > restarts + 1 or (part.restarts > restarts and part.ready)
 
-    def _provoke(self, name: str, happened: Callable[[], bool]) -> bool:
+    def _provoke(self, name: str, happened: Callable[[], bool]) -> Provoked:
         """Load for whom it owns now, or for all, so that the point is reached."""
-        end = time.monotonic() + CRASH_S
+        end, found = time.monotonic() + CRASH_S, Provoked(False)
         while time.monotonic() < end:
-            if self._world.wait_until(happened, 0.5):
-                return True
-            owned = self._owned([name])
-            self._load.burst(owned or self._instances, BURST)
-        return False
+            self._give_work([name])
+            burst_end = time.monotonic() + 0.5
+            while time.monotonic() < burst_end:
+                if happened():
+                    return replace(found, reached=True, at=time.time())
+                # What died leaves its work behind, which is no longer looked at.
+                if (pid := self._pid(name)) is not None and _runs(pid):
+                    found = replace(found, work=self._work(name), online=tuple(self._online_with(name)))
+                time.sleep(_LOOK_S)
+        return found
 
     def _kill(self, names: Sequence[str], step: Step) -> Done:
-        flight = self._aim(self._owned(names), step)
-        owned = self._owned(names)
+        self._await_work(names, step.luck)
+        pids = {name: self._pid(name) for name in names}
+        flight = self._load.in_flight()
+        online = [instance for name in names for instance in self._online_with(name)]
+        work = {name: self._work(name) for name in names}
         at = time.time()
-        dead = sum(self._signal(name, signal.SIGKILL) for name in names)
-        return Done(tuple(names), at, flight, tuple(owned), *_counted(dead, flight.total))
+        dead = [name for name, pid in pids.items() if _signal(pid, signal.SIGKILL)]
+        kills = sum(work[name] > 0 for name in dead)
+        hit = tuple(dead) if len(dead) < len(names) else tuple(names)
+        return Done(hit, at, flight, dict.fromkeys(online, at), work, kills, len(dead) - kills)
 
-    def _owned(self, names: Sequence[str]) -> list[str]:
-        return [instance for name in names if name in self._world.names for instance in self._world.owned_by(name)]
+    def _await_work(self, names: Sequence[str], luck: random.Random) -> None:
+        """Until a random moment at which all of them have something to do, or no longer than a while."""
+        workers = [name for name in names if name not in IDLERS]
+        quick = any(name in QUICK for name in workers)
+        end = time.monotonic() + IN_FLIGHT_S
+
+        def busy() -> bool:
+            return all(self._work(name) > 0 for name in workers)
+
+        while time.monotonic() < end:
+            self._give_work(workers)
+            self._world.wait_until(busy, 0.5, _LOOK_S)
+            time.sleep(luck.uniform(0.0, QUICK_MOMENT_S if quick else MOMENT_S))
+            if busy():
+                return
+
+    def _give_work(self, names: Sequence[str]) -> None:
+        online = [instance for name in names for instance in self._online_with(name)]
+        self._load.burst(online or self._instances, BURST)
+        if "registrar" in names:
+            self._load.ask(self._instances[:BURST])
+
+    def _work(self, name: str) -> int:
+        """What is in flight at that very component."""
+        if name in IDLERS:
+            return 0
+        if name == SINK:
+            return self._world.sink_lag()
+        if name == "kafka":
+            return self._load.in_flight().total
+        if name == "limiter":
+            return self._load.undecided()
+        if name == "registrar":
+            return self._load.unanswered()
+        return self._load.at_connectors(set(self._online_with(name)))
+
+    def _pid(self, name: str) -> int | None:
+        slot, _, host = name.partition("/")
+        return self._world.host_pid(slot) if host else self._world.pid(name)
+
+    def _online_with(self, name: str) -> list[str]:
+        """Instances that are online with this run of a connector, or of its host, by the claims and events in the log."""
+        slot = name.removesuffix(HOST)
+        if slot not in self._world.names or (pid := self._pid(name)) is None or (connector := self._pid(slot)) is None:
+            return []
+        since, claimed = self._world.started_at(pid), self._world.started_at(connector)
+        if since is None or claimed is None:
+            return []
+        return self._share_of(slot, claimed, since)
 
     def _aim(self, owned: Sequence[str], step: Step) -> Flight:
         """Work in flight at those instances, at a random moment of its way."""
@@ -217,7 +282,7 @@ class Faults:
         self._load.burst(targets, BURST)
         instances = set(targets) if owned else None
         self._world.wait_until(lambda: self._load.in_flight(instances).total > 0, IN_FLIGHT_S)
-        time.sleep(step.luck.uniform(0.0, 0.08))
+        time.sleep(step.luck.uniform(0.0, MOMENT_S))
         return self._load.in_flight(instances)
 
     def pause_point(self, step: Step) -> Done:
@@ -236,7 +301,7 @@ class Faults:
         done = self._kill_into(site.name, faults, step)
         self._world.wait_until(lambda: self._world.pid(site.name) not in (None, killed), RESTART_S)
         pid = self._world.pid(site.name)
-        stood = pid is not None and self._provoke(site.name, lambda: _stands(pid))
+        stood = pid is not None and self._provoke(site.name, lambda: _stands(pid)).reached
         if stood and pid is not None:
             time.sleep(step.lasts_s)
             _signal(pid, signal.SIGCONT)
@@ -248,8 +313,7 @@ class Faults:
     def pause_connector(self, step: Step) -> Done:
         """SIGSTOP, then SIGCONT; half of the times its session host too, as when a machine stands still."""
         site = self._connector(step)
-        owned = self._world.owned_by(site.name)
-        flight = self._aim(owned, step)
+        flight = self._aim(self._online_with(site.name), step)
         pid = self._world.pid(site.name)
         if pid is None:
             return Done((), time.time(), flight, detail={"none": f"{site.name} does not run now"})
@@ -272,7 +336,7 @@ class Faults:
         return self._cut(step, f"{site.name}/host", site.whatsapp)
 
     def _cut(self, step: Step, name: str, cable: Cable) -> Done:
-        flight = self._aim(self._world.owned_by(name.partition("/")[0]), step)
+        flight = self._aim(self._online_with(name), step)
         how: Cut = step.luck.choice(("silent", "reset"))
         at = time.time()
         self._world.cables.cut(cable, how)
@@ -303,14 +367,16 @@ class Faults:
         extra = self._world.start_extra(EXTRA)
         try:
             self._world.wait_until(lambda: self._has_its_share(EXTRA), RESTART_S)
-            flight = self._aim(self._share_of(EXTRA), step)
-            share, at = self._share_of(EXTRA), time.time()
+            self._aim(self._share_of(EXTRA), step)
+            flight, share = self._load.in_flight(), self._share_of(EXTRA)
+            work, at = self._load.at_connectors(set(share)), time.time()
         finally:
             extra.kill()
         back = self._world.wait_until(lambda: all(self._tail.online_after(one, at) for one in share), RESTART_S)
         self._forget_extra()
         detail = {"instances": len(share), "back": bool(back)}
-        return Done((EXTRA,), at, flight, tuple(share), *_counted(1, flight.total), detail=detail)
+        moved = dict.fromkeys(share, at)
+        return Done((EXTRA,), at, flight, moved, {EXTRA: work}, *_counted(1, work), detail=detail)
 
     def _has_its_share(self, slot: str) -> bool:
         """As many partitions as an even share, and all their instances are online there."""
@@ -319,14 +385,16 @@ class Faults:
         theirs = [one for one in self._instances if partition_for(one, count) in claims]
         return len(claims) >= count // (len(self._world.names) + 1) and len(theirs) == len(self._share_of(slot))
 
-    def _share_of(self, slot: str) -> list[str]:
-        """Instances that have come online with that slot, by the claims in the log."""
+    def _share_of(self, slot: str, claimed: float = 0.0, since: float = 0.0) -> list[str]:
+        """Instances that are online with that slot, by the claims in the log, claimed and come online after those times."""
         claims, count = self._claims_of(slot), self._world.settings.kafka.partitions
         return [
             one
             for one in self._instances
             if (at := claims.get(partition_for(one, count))) is not None
-            and self._tail.online_after(one, at) is not None
+            and at > claimed
+            and self._tail.state(one) == "online"
+            and self._tail.online_after(one, max(at, since)) is not None
         ]
 
     def _claims_of(self, slot: str) -> dict[int, float]:
@@ -349,19 +417,22 @@ class Faults:
     def lose_offsets(self, step: Step) -> Done:
         """The group's offsets are deleted while no connector can say anything."""
         names = self._world.names
-        owned = self._owned(names)
         flight = self._aim((), step)
         group = f"{self._world.settings.kafka.prefix}connector"
         admin = KafkaClients(self._world.settings.kafka, "wharf-chaos").admin()
-        for name in names:
-            self._signal(name, signal.SIGSTOP)
+        online = {name: self._online_with(name) for name in names}
+        pids = {name: self._pid(name) for name in names}
+        for pid in pids.values():
+            _signal(pid, signal.SIGSTOP)
         try:
             deleted = self._world.wait_until(lambda: _delete_group(admin, group), EMPTY_GROUP_S)
         finally:
+            work = {name: self._load.at_connectors(set(online[name])) for name in names}
             at = time.time()
-            dead = sum(self._signal(name, signal.SIGKILL) for name in names)
-        detail = {"deleted": bool(deleted)}
-        return Done(tuple(names), at, flight, tuple(owned), *_counted(dead, flight.total), detail=detail)
+            dead = [name for name, pid in pids.items() if _signal(pid, signal.SIGKILL)]
+        kills = sum(work[name] > 0 for name in dead)
+        moved = {instance: at for name in names for instance in online[name]}
+        return Done(tuple(names), at, flight, moved, work, kills, len(dead) - kills, detail={"deleted": bool(deleted)})
 
     # --- WhatsApp's side ---------------------------------------------------------------------------------------------
 
@@ -425,12 +496,13 @@ class Faults:
         return luck.sample(self._instances, luck.randint(1, max(1, len(self._instances) // 3)))
 
     def _signal(self, name: str, number: int) -> bool:
-        pid = self._world.pid(name)
-        return pid is not None and _signal(pid, number)
+        return _signal(self._world.pid(name), number)
 
 
-def _signal(pid: int, number: int) -> bool:
+def _signal(pid: int | None, number: int) -> bool:
     """False when it has gone already."""
+    if pid is None:
+        return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
         return True
@@ -440,6 +512,19 @@ def _signal(pid: int, number: int) -> bool:
 def _counted(dead: int, in_flight: int) -> tuple[int, int]:
     """Kills with and without work in flight."""
     return (dead, 0) if in_flight else (0, dead)
+
+
+def _also(first: Done, found: Provoked, detail: dict[str, Any]) -> Done:
+    """The death at a point after the one that made it start so."""
+    died = int(found.reached)
+    kills, idle = _counted(died, found.work)
+    return replace(
+        first,
+        moved={**first.moved, **(dict.fromkeys(found.online, found.at) if died else {})},
+        kills=first.kills + kills,
+        idle=first.idle + idle,
+        detail={**detail, "reached": found.reached, "work": found.work},
+    )
 
 
 def _crash(luck: random.Random) -> dict[str, Any]:
@@ -457,11 +542,21 @@ def _nth(luck: random.Random, point: str) -> int:
 
 def _stands(pid: int) -> bool:
     """Whether it was stopped by a signal."""
+    return _state(pid) == "T"
+
+
+def _runs(pid: int) -> bool:
+    """Neither gone nor a zombie."""
+    return _state(pid) not in ("", "Z", "X")
+
+
+def _state(pid: int) -> str:
+    """As the kernel names it; nothing when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(")")[2].split()[0] == "T"
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return stat.rpartition(")")[2].split()[0]
 
 
 def _delete_group(admin: Any, group: str) -> bool:

@@ -65,11 +65,11 @@ class Happened:
     stuck: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        done = asdict(self.done)
+        done = {**asdict(self.done), "moved": sorted(self.done.moved)}
         return {
             "number": self.step.number,
             "fault": self.step.fault,
-            **{name: value for name, value in done.items() if value not in ((), {}, None)},
+            **{name: value for name, value in done.items() if value not in ((), [], {}, None)},
             "back_s": None if self.back_s is None else round(self.back_s, 2),
             "stuck": list(self.stuck),
         }
@@ -171,7 +171,7 @@ class Run:
     def _follow(self, world: World, tail: Tail, step: Step, began_at: float, done: Done) -> Happened:
         """Wait until whoever it and the steps it overlapped hit is back, but for the steps that another one is to overlap."""
         began = time.time()
-        self._closed |= dict.fromkeys(done.moved, done.closed_at)
+        self._closed |= done.moved
         if step.overlaps or not (done.hit or self._closed):
             return Happened(step, began_at, done, None)
         if done.broker is not None:
@@ -253,7 +253,7 @@ class Run:
         away = defaultdict(list)
         for number, each in enumerate(self._happened):
             if each.step.fault in DEATHS:
-                away[each.step.fault].append(Away(each.done.closed_at, starts[number + 1], each.done.moved))
+                away[each.step.fault].append(Away(each.done.at, starts[number + 1], sorted(each.done.moved)))
         members = defaultdict(list)
         for instance in world.people.phones:
             members[partition_for(instance, world.settings.kafka.partitions)].append(instance)

@@ -2,7 +2,7 @@
 
 In flight is what was put in and has not come out at the other end as a read_committed consumer sees it: commands that
 Kafka acknowledged without a final result, messages that a contact was to have sent by now without an event, control
-requests without an answer.
+requests without an answer. Whose work a command is, the limiter's or a connector's, the limiter's own result tells.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -76,6 +76,7 @@ class Workload:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
+        self._request_numbers = itertools.count(1)
         self._failure: Exception | None = None
         self._commands, self._messages, self._requests = _Pending(), _Pending(), _Pending()
         self._threads = [
@@ -112,6 +113,7 @@ class Workload:
     def in_flight(self, instances: Iterable[str] | None = None) -> Flight:
         """Of these instances, or of all."""
         chosen = None if instances is None else set(instances)
+        self._producer.poll(0)
         now = time.time()
         with self._lock:
             return Flight(
@@ -119,6 +121,32 @@ class Workload:
                 _open(self._messages, chosen, now, self._tail.has_event),
                 _open(self._requests, chosen, now, self._tail.is_answered),
             )
+
+    def unanswered(self) -> int:
+        """Requests of any instance."""
+        return self.in_flight().requests
+
+    def undecided(self) -> int:
+        """Commands that Kafka acknowledged and the limiter has neither admitted nor ended."""
+        self._producer.poll(0)
+        with self._lock:
+            _open(self._commands, None, 0.0, self._tail.is_final)
+            return sum(not self._tail.is_decided(command) for _, command, _ in self._commands.ids)
+
+    def at_connectors(self, instances: Collection[str]) -> int:
+        """Commands of these instances that are admitted and have no final result."""
+        self._producer.poll(0)
+        with self._lock:
+            _open(self._commands, None, 0.0, self._tail.is_final)
+            return sum(
+                instance in instances and self._tail.is_decided(command) for instance, command, _ in self._commands.ids
+            )
+
+    def ask(self, instances: Sequence[str]) -> None:
+        """Requests at once, for the registrar."""
+        for instance in instances:
+            self._produce_request(instance)
+        self._producer.poll(0)
 
     def burst(self, instances: Sequence[str], count: int) -> None:
         """Commands at once, so that what is hit next has work in flight."""
@@ -162,19 +190,24 @@ class Workload:
 
     def _ask(self) -> None:
         """Requests that change nothing, so that the registrar has something in flight."""
-        for number, instance in enumerate(itertools.cycle(self._people.phones), 1):
+        for instance in itertools.cycle(self._people.phones):
             if self._over.wait(REQUEST_S):
                 return
-            key = (instance, f"request-{number}")
-            record = {
-                "request_id": key[1],
-                "kind": "instance_change",
-                "instance_id": instance,
-                "body": {"desired": "online"},
-                "requested_by": "wharf-chaos",
-                "requested_at": time.time_ns() // 1_000_000,
-            }
-            self._produce("control", instance, record, partial(self._request_told, key))
+            self._produce_request(instance)
+
+    def _produce_request(self, instance: str) -> None:
+        with self._lock:
+            number = next(self._request_numbers)
+        key = (instance, f"request-{number}")
+        record = {
+            "request_id": key[1],
+            "kind": "instance_change",
+            "instance_id": instance,
+            "body": {"desired": "online"},
+            "requested_by": "wharf-chaos",
+            "requested_at": time.time_ns() // 1_000_000,
+        }
+        self._produce("control", instance, record, partial(self._request_told, key))
 
     def _produce_command(self, instance: str) -> None:
         with self._lock:

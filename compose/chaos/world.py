@@ -175,13 +175,12 @@ class World:
         pid = self.pid(name)
         return None if pid is None else processes.child(pid, HOST)
 
-    def owned_by(self, name: str) -> list[str]:
-        """The instances that a connector says are online with it."""
+    def started_at(self, pid: int) -> float | None:
+        """Epoch seconds; None when it has gone."""
         try:
-            rows = httpx.get(self.part(name).health_url, timeout=_CALL_S).json().get("instances", ())
-        except (httpx.HTTPError, ValueError):
-            return []
-        return sorted(row["instance_id"] for row in rows if row["state"] == "online")
+            return processes.started_at(pid)
+        except (FileNotFoundError, ProcessLookupError):
+            return None
 
     def sink_lag(self) -> int:
         """Records of the log that the sink says are not in ClickHouse yet; 0 while it does not answer."""
@@ -205,13 +204,13 @@ class World:
         log = LogFile(self.stack.files.log(slot))
         return LeashedProcess.start(command, log=log, env=env, cwd=self.folder)
 
-    def wait_until(self, condition: Callable[[], T], seconds: float) -> T | None:
+    def wait_until(self, condition: Callable[[], T], seconds: float, poll_s: float = _POLL_S) -> T | None:
         """The first true answer, or None after that time."""
         deadline = time.monotonic() + seconds
         while not (answer := condition()):
             if time.monotonic() > deadline:
                 return None
-            time.sleep(_POLL_S)
+            time.sleep(poll_s)
         return answer
 
 
