@@ -6,8 +6,8 @@ Kinds of violations, none of which may occur:
 - reordered: later than one of the same chat that was accepted after it; but a message that the recipient could not decrypt
   and asked for again, as the log tells, comes late by WhatsApp's own rules and is counted apart
 - double_ownership: written by one who could not be the owner any more
-- unsettled: a command without a final result, a request without an answer
-- unexplained: something at one end that was never put in at the other, or not told truly
+- unsettled: a command without a final result, a request without an answer, an instance that does not come back
+- unexplained: something at one end that was never put in at the other, or not told truly; a session that moved without need
 """
 
 from __future__ import annotations
@@ -16,7 +16,21 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from core.histories import Claim, Stamp, Step, missing_numbers, overlapping, reordered, stale
+from core.histories import (
+    Claim,
+    Position,
+    Send,
+    Stamp,
+    Step,
+    late_sends,
+    missing_numbers,
+    needless,
+    outlived,
+    overlapping,
+    receding,
+    reordered,
+    stale,
+)
 from core.oracle import Key, Observation, compare
 
 LOST, DOUBLED, REORDERED = "lost", "doubled", "reordered"
@@ -56,6 +70,10 @@ class Evidence:
     asked_again: Collection[Key] = ()  # messages that the recipient could not decrypt, by the log's `retry` events
     stamps: Sequence[Stamp] = ()
     claims: Sequence[Claim] = ()
+    positions: Sequence[Position] = ()
+    storms: Sequence[tuple[int, int]] = ()  # in ms: only joining and leaving went on
+    offline: Sequence[tuple[str, str]] = ()  # instances whose last state is not online, and that state
+    sends: Sequence[Send] = ()  # of our instances, as WhatsApp accepted them
     acknowledged_requests: Sequence[Key] = ()
     requests: Sequence[Key] = ()  # in the log; a producer that tried again may have written one twice
     answers: Sequence[Key] = ()  # of the audit topic, one for each time a request stands in the log
@@ -117,19 +135,42 @@ def judge(evidence: Evidence) -> Verdict:
     violations += _steps(
         "out: messages to a chat", [step for step in late if (step.instance_id, step.id) not in evidence.asked_again]
     )
-    violations += [_of_stamp("record of a former owner, or written twice", stamp) for stamp in stale(evidence.stamps)]
+    repeated = stale(evidence.stamps)
+    violations += [_of_stamp("record of a former owner, or written twice", stamp) for stamp in repeated]
+    violations += [
+        _of_stamp("record of a former owner, written after the next one's claim", stamp)
+        for stamp in outlived(evidence.stamps, evidence.claims)
+        if stamp not in repeated
+    ]
+    violations += [
+        Violation(
+            DOUBLE_OWNERSHIP, "message sent by a former owner after the next one's claim", (one.instance_id, one.id)
+        )
+        for one in late_sends(evidence.sends, evidence.claims)
+    ]
     violations += [
         Violation(LOST, "event number that nobody wrote", _numbers(stamp)) for stamp in missing_numbers(evidence.stamps)
     ]
     violations += [
         Violation(
             DOUBLE_OWNERSHIP,
-            "release by one who was not the owner",
+            f"{claim.kind} by one who was not the owner",
             (str(claim.partition), claim.slot, claim.incarnation),
             (claim.at,),
         )
         for claim in overlapping(evidence.claims)
     ]
+    violations += [
+        Violation(
+            DOUBLE_OWNERSHIP, "position that goes back", (str(one.partition), one.topic, str(one.next)), (one.at,)
+        )
+        for one in receding(evidence.positions)
+    ]
+    violations += [
+        Violation(UNEXPLAINED, "session opened anew although its partition stayed", _numbers(stamp), (stamp.at,))
+        for stamp in needless(evidence.stamps, evidence.claims, evidence.storms)
+    ]
+    violations += _keyed(UNSETTLED, "instance that is not online in the end", evidence.offline)
     violations += _keyed(
         LOST,
         "request acknowledged by Kafka, not in the log",

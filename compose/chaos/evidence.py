@@ -1,7 +1,7 @@
 """Evidence for the judge: the simulator's ledgers, an independent read_committed dump of the log, and ClickHouse.
 
-Nothing here is taken from what the run saw while it went on, but for two things that the log does not keep: what Kafka
-acknowledged, and the owner records, which are compacted away.
+Nothing here is taken from what the run saw while it went on, but for what the log does not keep: what Kafka acknowledged, and
+the owner records and positions, which are compacted away.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from compose.chaos.seen import HAPPENINGS
 from compose.demo.dump import Dump, Entry, final, number
 from compose.demo.simulator import Simulator
 from compose.demo.stored import Comparison
-from core.histories import Claim, Stamp, Step
+from core.histories import Claim, Position, Send, Stamp, Step
+from core.ids import partition_for
 from core.oracle import Key, Observation
 from core.verdict import Evidence
 
@@ -27,6 +29,7 @@ EVENTS = (
 )
 MESSAGE, UNDECRYPTABLE = "message.new", "message.undecryptable"
 RETRY = "retry"
+ONLINE = "online"
 
 
 def collect(
@@ -36,9 +39,15 @@ def collect(
     acknowledged: Sequence[Key],
     requests: Sequence[Key],
     claims: Sequence[Claim],
+    positions: Sequence[Position],
+    partitions: int,
+    storms: Sequence[tuple[int, int]],
     stored: Comparison,
 ) -> Evidence:
-    """`phones`: instance → number. Records are looked at one by one and not kept: a long run has millions."""
+    """`phones`: instance → number; `partitions` is how many each topic has.
+
+    Records are looked at one by one and not kept: a long run has millions.
+    """
     instances = {phone: instance for instance, phone in phones.items()}
     ledger = simulator.ledger(dedupe=False)
     accepted = [
@@ -50,6 +59,11 @@ def collect(
         Step(instances[who], number(row["recipient"]), row["id"])
         for row in ledger["received"]
         if (who := number(row["sender"])) in instances
+    ]
+    accepted_of_ours = [
+        Send(who, partition_for(who, partitions), row["id"], row["login_at_ms"], row["at_ms"])
+        for row in ledger["sent"]
+        if (who := instances.get(number(row["sender"]), ""))
     ]
     chats = {(step.instance_id, step.id): step.chat for step in accepted}
     places: dict[Key, list[str]] = defaultdict(list)
@@ -109,6 +123,10 @@ def collect(
         asked_again=asked_again,
         stamps=stamps,
         claims=claims,
+        positions=positions,
+        storms=storms,
+        offline=_offline(dump),
+        sends=accepted_of_ours,
         acknowledged_requests=requests,
         requests=asked,
         answers=[
@@ -134,4 +152,15 @@ def _stamp(entry: Entry) -> Stamp | None:
     envelope = entry.record["envelope"]
     if envelope["session_epoch"] is None or envelope["seq"] is None:
         return None
-    return Stamp(envelope["instance_id"], entry.topic, envelope["session_epoch"], envelope["seq"], entry.at)
+    numbers = envelope["session_epoch"], envelope["seq"]
+    return Stamp(envelope["instance_id"], entry.topic, *numbers, entry.at, entry.partition, entry.timestamp_ms)
+
+
+def _offline(dump: Dump) -> list[Key]:
+    """Instances with their last state where that is not online."""
+    states = {
+        entry.record["envelope"]["instance_id"]: entry.record["state"]
+        for entry in dump.entries("events.session")
+        if entry.record["state"] not in HAPPENINGS
+    }
+    return [(instance, state) for instance, state in states.items() if state != ONLINE]

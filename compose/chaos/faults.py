@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -37,6 +38,9 @@ IN_FLIGHT_S = 5.0
 RESTART_S = 60.0
 CRASH_S = 20.0
 STORM_PERIOD_S = 2.0
+# A connector that says nothing for so long has lost its place (its session time-out is 6 s).
+LOST_S = 9.0
+JOIN_S = 15.0
 EMPTY_GROUP_S = 30.0
 SINK = "sink"
 HOST = "/host"
@@ -301,12 +305,16 @@ class Faults:
         done = self._kill_into(site.name, faults, step)
         self._world.wait_until(lambda: self._world.pid(site.name) not in (None, killed), RESTART_S)
         pid = self._world.pid(site.name)
-        stood = pid is not None and self._provoke(site.name, lambda: _stands(pid)).reached
-        if stood and pid is not None:
+        found = Provoked(False) if pid is None else self._provoke(site.name, lambda: _stands(pid))
+        claims, count = self._claims_of(site.name), self._world.settings.kafka.partitions
+        theirs = [one for one in self._instances if claims.get(partition_for(one, count), 0.0) > done.at]
+        if found.reached:
             time.sleep(step.lasts_s)
             _signal(pid, signal.SIGCONT)
-        detail = {"point": faults["crash"], "reached": stood, "seconds": round(step.lasts_s, 1)}
-        return replace(done, detail=detail)
+        detail = {"point": faults["crash"], "reached": found.reached, "seconds": round(step.lasts_s, 1)}
+        # Whoever stands still for so long is no owner any more: another one takes over, for as long as that takes.
+        lost = found.reached and step.lasts_s > LOST_S
+        return replace(done, moved={**done.moved, **dict.fromkeys(theirs if lost else (), found.at)}, detail=detail)
 
     # --- standing still, being cut off -------------------------------------------------------------------------------
 
@@ -326,6 +334,42 @@ class Faults:
         for each in reversed(pids):
             _signal(each, signal.SIGCONT)
         return Done((site.name,), at, flight, detail={"whole": whole, "seconds": round(step.lasts_s, 1)})
+
+    def pause_process(self, step: Step) -> Done:
+        """SIGSTOP, then SIGCONT: of the limiter, the registrar, Kafka, or a session host whose connector goes on."""
+        name = step.luck.choice(("limiter", "registrar", "kafka", self._connector(step).name + HOST))
+        flight = self._aim(self._online_with(name), step)
+        pid, at = self._pid(name), time.time()
+        if not _signal(pid, signal.SIGSTOP):
+            return Done((), at, flight, detail={"none": f"{name} does not run now"})
+        try:
+            time.sleep(step.lasts_s)
+        finally:
+            _signal(pid, signal.SIGCONT)
+        return Done((name,), at, flight, detail={"seconds": round(step.lasts_s, 1)})
+
+    def restart_broker(self, step: Step) -> Done:
+        """SIGTERM, so that Kafka ends in order; its supervisor starts it."""
+        flight, deaths = self._aim((), step), self._world.part("kafka").restarts
+        at = time.time()
+        self._signal("kafka", signal.SIGTERM)
+        return Done(("kafka",), at, flight, broker=deaths + 1)
+
+    def cut_machine(self, step: Step) -> Done:
+        """A connector loses Kafka and its host WhatsApp at once, for longer than its place in the group is kept."""
+        site = self._connector(step)
+        online = self._online_with(site.name)
+        flight, at = self._aim(online, step), time.time()
+        cables = (site.kafka, site.whatsapp)
+        for cable in cables:
+            self._world.cables.cut(cable, "reset")
+        try:
+            time.sleep(step.lasts_s)
+        finally:
+            for cable in cables:
+                self._world.cables.mend(cable)
+        moved = dict.fromkeys(online, at)
+        return Done((site.name, site.name + HOST), at, flight, moved, detail={"seconds": round(step.lasts_s, 1)})
 
     def cut_kafka(self, step: Step) -> Done:
         site = self._connector(step)
@@ -349,18 +393,22 @@ class Faults:
     # --- the group ---------------------------------------------------------------------------------------------------
 
     def storm(self, step: Step) -> Done:
-        """A connector more joins, leaves, joins …"""
+        """A connector more joins, leaves 2 s after its first claim, joins …"""
         flight, at = self._aim((), step), time.time()
         end, joined = time.monotonic() + step.lasts_s, 0
         while time.monotonic() < end:
-            extra = self._world.start_extra(EXTRA)
+            extra, began = self._world.start_extra(EXTRA), time.time()
             try:
+                claimed = self._world.wait_until(partial(self._has_claimed, EXTRA, began), JOIN_S)
                 extra.wait(STORM_PERIOD_S)
             finally:
                 extra.stop(RESTART_S)
-            joined += 1
+            joined += bool(claimed)
             self._forget_extra()
         return Done((EXTRA,), at, flight, detail={"joined": joined})
+
+    def _has_claimed(self, slot: str, since: float) -> bool:
+        return any(at > since for at in self._claims_of(slot).values())
 
     def lose_machine(self, step: Step) -> Done:
         """A connector more joins, gets its share, and dies with its host; nobody starts it again."""
@@ -444,9 +492,10 @@ class Faults:
         return self._simulated(step, chosen, kind, value)
 
     def acks(self, step: Step) -> Done:
-        """Acks of sends are held, for longer than a send waits or shorter; or receipts are lost."""
+        """Acks of sends are held, for longer than a send waits or shorter; or they are lost; or receipts are."""
         chosen = self._some(step.luck)
-        return self._simulated(step, chosen, step.luck.choice(("hold_ack", "hold_ack", "drop_receipts")), True)
+        kind = step.luck.choice(("hold_ack", "drop_ack", "drop_receipts"))
+        return self._simulated(step, chosen, kind, step.luck.randint(1, 4) if kind == "drop_ack" else True)
 
     def _simulated(self, step: Step, chosen: list[str], kind: str, value: Any) -> Done:
         flight, at = self._aim(chosen, step), time.time()

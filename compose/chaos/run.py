@@ -38,9 +38,18 @@ STORED_S = 120.0
 MOVE_S = 30.0
 # What was committed before a fault may be seen so much later.
 LATE_S = 0.2
+# Commands that may end otherwise than they should: a thousandth, by the goal.
+OTHERWISE = ("unknown", "expired", "rejected")
+ENDED_OTHERWISE = 0.001
 _POLL_S = 0.2
 # Faults whose instances are timed until they are online again, and the names of those figures.
-DEATHS = {"kill_connector": "failover", "kill_host": "host_failover", "lose_machine": "machine_failover"}
+DEATHS = {
+    "kill_connector": "failover",
+    "kill_host": "host_failover",
+    "lose_machine": "machine_failover",
+    "cut_machine": "cut_off_failover",
+    "stale_commit": "stand_still_failover",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +64,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """A step, when it began, what it did, and how long it was until everything answered again; None where that was not
-    waited for."""
+    """A step, when it began and was done, what it did, and how long it was until everything answered again; None where
+    that was not waited for."""
 
     step: Step
     began_at: float
+    ended_at: float
     done: Done
     back_s: float | None
     stuck: tuple[str, ...] = ()
@@ -157,7 +167,7 @@ class Run:
                     return
                 began_at = time.time()
                 done = faults.do(step)
-                happened = self._follow(world, tail, step, began_at, done)
+                happened = self._follow(world, tail, step, (began_at, time.time()), done)
                 self._happened.append(happened)
                 log.write(json.dumps(happened.as_dict()) + "\n")
                 log.flush()
@@ -168,12 +178,12 @@ class Run:
     def _log(self, world: World) -> Path:
         return self._plan.log or world.folder / "faults.jsonl"
 
-    def _follow(self, world: World, tail: Tail, step: Step, began_at: float, done: Done) -> Happened:
+    def _follow(self, world: World, tail: Tail, step: Step, span: tuple[float, float], done: Done) -> Happened:
         """Wait until whoever it and the steps it overlapped hit is back, but for the steps that another one is to overlap."""
         began = time.time()
         self._closed |= done.moved
         if step.overlaps or not (done.hit or self._closed):
-            return Happened(step, began_at, done, None)
+            return Happened(step, *span, done, None)
         if done.broker is not None:
             world.wait_until(lambda: _is_back(world.part("kafka"), done.broker or 0), BACK_S)
             began = time.time()
@@ -184,7 +194,7 @@ class Run:
         back = world.wait_until(lambda: not away(), BACK_S)
         stuck = () if back else tuple(away())
         self._closed.clear()
-        return Happened(step, began_at, done, time.time() - began, stuck)
+        return Happened(step, *span, done, time.time() - began, stuck)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -196,7 +206,7 @@ class Run:
             raise ChaosError(f"{left} records were neither acknowledged nor failed")
         told = moved = began
         before = load.in_flight()
-        while (flight := _left(world, load)).total or flight.records or not world.stack.state.ready:
+        while (flight := _left(world, load)).total or flight.records or not _is_up(world, tail):
             tail.raise_failure()
             now = time.monotonic()
             if flight != before:
@@ -226,12 +236,24 @@ class Run:
                     load.acknowledged,
                     load.requests,
                     [each.claim for each in tail.owned()],
+                    tail.positions(),
+                    world.settings.kafka.partitions,
+                    self._storms(),
                     kept,
                 )
             )
             if verdict.clean or time.monotonic() > deadline:
                 return verdict
             time.sleep(1.0)
+
+    def _storms(self) -> list[tuple[int, int]]:
+        """When only a connector joined and left, since the fault before was waited for."""
+        calm = [before.back_s is not None and not before.stuck for before in self._happened]
+        return [
+            (round(each.began_at * 1000), round(each.ended_at * 1000))
+            for number, each in enumerate(self._happened)
+            if each.step.fault == "storm" and all(calm[max(0, number - 1) : number])
+        ]
 
     def _keep(self, world: World, tail: Tail, verdict: Verdict) -> None:
         """Beside the data: what differs, who owned what when, and the ledger."""
@@ -253,7 +275,8 @@ class Run:
         away = defaultdict(list)
         for number, each in enumerate(self._happened):
             if each.step.fault in DEATHS:
-                away[each.step.fault].append(Away(each.done.at, starts[number + 1], sorted(each.done.moved)))
+                for instance, since in each.done.moved.items():
+                    away[each.step.fault].append(Away(since, starts[number + 1], (instance,)))
         members = defaultdict(list)
         for instance in world.people.phones:
             members[partition_for(instance, world.settings.kafka.partitions)].append(instance)
@@ -278,12 +301,19 @@ class Run:
             "events_in_clickhouse": verdict.counts["stored"],
             **{kind: verdict.number(kind) for kind in KINDS},
             **{end: verdict.counts[end] for end in ENDS},
+            "ended_otherwise_share": _share(verdict),
             **{name: value for figures in returns for name, value in figures.items()},
             **times.figures("move", moves),
             **times.figures("broker", broker),
             "stuck": sum(bool(each.stuck) for each in self._happened),
             "settled_s": settled_s,
         }
+
+
+def _share(verdict: Verdict) -> float | None:
+    """Of the commands whose result is that nobody did, or knows whether somebody did, what they asked for."""
+    commands = verdict.counts["out: commands"]
+    return sum(verdict.counts[end] for end in OTHERWISE) / commands if commands else None
 
 
 def _broker_sample(happened: Happened) -> times.Sample:
@@ -293,6 +323,10 @@ def _broker_sample(happened: Happened) -> times.Sample:
 
 def _left(world: World, load: Workload) -> Flight:
     return replace(load.in_flight(), records=world.sink_lag())
+
+
+def _is_up(world: World, tail: Tail) -> bool:
+    return world.stack.state.ready and all(tail.state(instance) == "online" for instance in world.people.phones)
 
 
 def _is_back(part: ComponentState, deaths: int) -> bool:
@@ -321,7 +355,10 @@ def _targets(figures: Mapping[str, Any]) -> list[Target]:
         "machine_failover_p99_s": 10.0,
         "move_p99_s": 2.0,
         "broker_p99_s": 15.0,
+        "stand_still_failover_p99_s": 10.0,
     }
+    if figures["commands"]:
+        out.append(Target("ended_otherwise_share", ENDED_OTHERWISE, figures["ended_otherwise_share"]))
     return out + [
         Target(name, goal, figures[name], lower_bound=name in figures[f"{name.rpartition('_p')[0]}_lower_bounds"])
         for name, goal in goals.items()

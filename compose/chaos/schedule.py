@@ -27,6 +27,9 @@ MIX: dict[str, int] = {
     "stale_commit": 2,
     "clock_jump": 4,
     "pause_connector": 5,
+    "pause_process": 5,
+    "restart_broker": 2,
+    "cut_machine": 3,
     "cut_kafka": 5,
     "cut_whatsapp": 6,
     "storm": 3,
@@ -52,11 +55,14 @@ EXPERIMENTS: dict[str, Mapping[str, int]] = {
 LASTS: dict[str, tuple[float, float, float]] = {
     "pause_connector": (1.0, 20.0, 60.0),
     "pause_point": (1.0, 12.0, 20.0),
-    # Longer than a connector's session time-out, shorter than its transaction's.
-    "stale_commit": (7.0, 9.5, 9.5),
+    # Longer than the goal for a lost machine, shorter than a connector's transaction may be open.
+    "stale_commit": (11.0, 16.0, 18.0),
+    "pause_process": (1.0, 12.0, 30.0),
+    # Longer than a connector's session time-out.
+    "cut_machine": (7.0, 15.0, 15.0),
     "cut_kafka": (1.0, 12.0, 30.0),
     "cut_whatsapp": (0.5, 8.0, 30.0),
-    "storm": (5.0, 10.0, 30.0),
+    "storm": (5.0, 15.0, 40.0),
     "deliveries": (0.5, 5.0, 5.0),
     "acks": (1.0, 14.0, 20.0),
     "disk_full": (3.0, 10.0, 30.0),

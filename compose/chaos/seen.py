@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.histories import Claim
+from core.histories import Claim, Position
 
 # What the session topic tells beside states.
-_HAPPENINGS = ("degraded", "restored", "gap", "offline_sync", "unknown")
+HAPPENINGS = ("degraded", "restored", "gap", "offline_sync", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Seen:
         self._states: dict[str, str] = {}
         self._last: dict[str, float] = {}
         self._owned: list[Owned] = []
+        self._positions: list[Position] = []
 
     # --- what is asked -----------------------------------------------------------------------------------------------
 
@@ -77,6 +79,10 @@ class Seen:
         with self._lock:
             return list(self._owned)
 
+    def positions(self) -> list[Position]:
+        with self._lock:
+            return list(self._positions)
+
     # --- what is told ------------------------------------------------------------------------------------------------
 
     def take_answer(self, record: dict[str, Any]) -> None:
@@ -98,7 +104,7 @@ class Seen:
         if topic == "events.message":
             if record["kind"] == "message.new":
                 self._messages.add(record["key"]["id"])
-        elif record["state"] not in _HAPPENINGS:
+        elif record["state"] not in HAPPENINGS:
             self._states[instance] = str(record["state"])
             if record["state"] == "online":
                 with self._lock:
@@ -107,3 +113,7 @@ class Seen:
     def take_mark(self, claim: Claim, at: float) -> None:
         with self._lock:
             self._owned.append(Owned(claim, at))
+
+    def take_positions(self, positions: Sequence[Position]) -> None:
+        with self._lock:
+            self._positions += positions

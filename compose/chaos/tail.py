@@ -13,9 +13,9 @@ from types import TracebackType
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from compose.chaos.seen import Seen
-from core.histories import Claim
+from core.histories import Claim, Position
 from core.kafka.clients import KafkaClients
-from core.kafka.marks import OWNER_KEY, decode_mark
+from core.kafka.marks import OWNER_KEY, POSITION_KEY, decode_mark, decode_position
 from core.settings import Settings
 from schemas.codec import open_codec
 
@@ -95,10 +95,13 @@ class Tail(Seen):
             self.take_event(topic, record, message.timestamp()[1] / 1000, time.time())
 
     def _take_mark(self, message: Message) -> None:
+        value, at = message.value(), message.timestamp()[1]
+        where = message.partition() or 0, message.offset() or 0
+        if message.key() == POSITION_KEY and isinstance(value, bytes):
+            self.take_positions([Position(*where, topic, next_) for topic, next_ in decode_position(value).items()])
         if message.key() != OWNER_KEY:
             return
-        value = message.value()
         mark = decode_mark(value.decode() if isinstance(value, bytes) else value)
         assert mark is not None, f"an owner record that is no mark: {value!r}"
-        claim = Claim(message.partition() or 0, message.offset() or 0, mark.kind, mark.slot, mark.incarnation)
-        self.take_mark(claim, message.timestamp()[1] / 1000)
+        claim = Claim(*where, mark.kind, mark.slot, mark.incarnation, mark.member, at)
+        self.take_mark(claim, at / 1000)

@@ -9,10 +9,12 @@ from compose.chaos import evidence
 from compose.demo.dump import Entry
 from compose.demo.stored import Comparison
 from core.histories import Claim
-from core.verdict import REORDERED, UNSETTLED, Evidence, judge
+from core.ids import partition_for
+from core.verdict import DOUBLE_OWNERSHIP, REORDERED, UNSETTLED, Evidence, judge
 
 PHONES = {"sales-1": "4915100"}
 ANN = "4917200"
+COUNT = 8
 
 
 def event(offset: int, kind: str, message_id: str, direction: str = "in", seq: int = 0) -> Entry:
@@ -52,23 +54,29 @@ class Log:
 class Ledger:
     """Stands for the simulator."""
 
-    def __init__(self, sent: Sequence[str], received: Sequence[str]) -> None:
-        self._sent, self._received = sent, received
+    def __init__(self, sent: Sequence[str], received: Sequence[str], own_sent_ms: int) -> None:
+        self._sent, self._received, self._own_sent_ms = sent, received, own_sent_ms
 
     def ledger(self, *, dedupe: bool) -> dict[str, list[dict[str, Any]]]:
         assert not dedupe, "deduplication would hide what is looked for"
         me, other = "4915100:3@s.whatsapp.net", f"{ANN}@s.whatsapp.net"
         return {
             "sent": [{"sender": other, "to": me, "id": each} for each in self._sent]
-            + [{"sender": me, "to": other, "id": "own"}],
+            + [{"sender": me, "to": other, "id": "own", "at_ms": self._own_sent_ms, "login_at_ms": 500}],
             "received": [{"sender": me, "recipient": other, "id": each} for each in self._received],
         }
 
 
-def collect(log: Sequence[Entry], sent: Sequence[str] = (), received: Sequence[str] = ()) -> Evidence:
+def collect(
+    log: Sequence[Entry],
+    sent: Sequence[str] = (),
+    received: Sequence[str] = (),
+    claims: Sequence[Claim] = (),
+    own_sent_ms: int = 600,
+) -> Evidence:
     acknowledged = [("sales-1", entry.record["command_id"]) for entry in log if entry.topic == "commands"]
-    claims = [Claim(0, 0, "claim", "connector-1", "a")]
-    return evidence.collect(Log(log), Ledger(sent, received), PHONES, acknowledged, [], claims, Comparison())  # type: ignore[arg-type]
+    ledger = Ledger(sent, received, own_sent_ms)
+    return evidence.collect(Log(log), ledger, PHONES, acknowledged, [], claims, [], COUNT, [], Comparison())  # type: ignore[arg-type]
 
 
 def test_a_whole_run_is_clean_and_every_key_has_its_places() -> None:
@@ -105,3 +113,25 @@ def test_order_out_is_that_of_the_command_topic_at_the_recipient() -> None:
 def test_a_command_without_final_result_is_unsettled() -> None:
     log = [command(0, "c-1"), result(0, "c-1", "queued", None, is_final=False)]
     assert [each.kind for each in judge(collect(log)).violations] == [UNSETTLED]
+
+
+def test_what_the_ledger_says_of_our_sends_is_held_against_the_claims() -> None:
+    where = partition_for("sales-1", COUNT)
+    claims = [
+        Claim(where, 0, "claim", "connector-1", "a", "", 400),
+        Claim(where, 1, "claim", "connector-2", "b", "", 800),
+    ]
+    assert judge(collect([], claims=claims, own_sent_ms=700)).clean
+    [violation] = judge(collect([], claims=claims, own_sent_ms=900)).violations
+    assert (violation.kind, violation.key) == (DOUBLE_OWNERSHIP, ("sales-1", "own"))
+
+
+def state(offset: int, name: str) -> Entry:
+    envelope = {"instance_id": "sales-1", "session_epoch": 1, "seq": offset + 1}
+    return Entry("events.session", 0, offset, 0, {"envelope": envelope, "state": name})
+
+
+def test_an_instance_that_does_not_come_back_is_unsettled() -> None:
+    assert judge(collect([state(0, "replaced"), state(1, "online"), state(2, "gap")])).clean
+    [violation] = judge(collect([state(0, "online"), state(1, "replaced"), state(2, "gap")])).violations
+    assert (violation.kind, violation.key) == (UNSETTLED, ("sales-1", "replaced"))

@@ -10,7 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.histories import Claim, Stamp, Step, missing_numbers, overlapping, reordered, stale
+from core.histories import (
+    Claim,
+    Position,
+    Send,
+    Stamp,
+    Step,
+    late_sends,
+    missing_numbers,
+    needless,
+    outlived,
+    overlapping,
+    receding,
+    reordered,
+    stale,
+)
 from core.oracle import Final, Observation
 from core.verdict import (
     DOUBLE_OWNERSHIP,
@@ -37,7 +51,7 @@ def clean(messages: int = 6) -> Evidence:
     keys = [(step.instance_id, step.id.replace("m-", "c-")) for step in commands]
     sent = [(step.instance_id, step.id) for step in commands]
     stamps = [
-        Stamp(name, topic, epoch, seq)
+        Stamp(name, topic, epoch, seq, partition=0, at_ms=1000 * epoch + seq)
         for name in (SALES, OTHER)
         for epoch in (1, 2, 3)
         for seq in range(1, 7)
@@ -59,14 +73,16 @@ def clean(messages: int = 6) -> Evidence:
         received=commands,
         stamps=stamps,
         claims=[
-            Claim(0, 1, "claim", "connector-1", "a"),
-            Claim(0, 2, "claim", "connector-1", "b"),
-            Claim(0, 3, "release", "connector-1", "b"),
-            Claim(0, 4, "claim", "connector-2", "c"),
-            Claim(0, 5, "release", "connector-2", "c"),
-            Claim(0, 6, "claim", "connector-1", "b"),
-            Claim(1, 1, "claim", "connector-2", "c"),
+            Claim(0, 1, "claim", "connector-1", "a", "m-1", 900),
+            Claim(0, 2, "claim", "connector-1", "b", "m-2", 1900),
+            Claim(0, 3, "release", "connector-1", "b", "m-2", 2800),
+            Claim(0, 4, "claim", "connector-2", "c", "m-3", 2900),
+            Claim(0, 5, "release", "connector-2", "c", "m-3", 3800),
+            Claim(0, 6, "claim", "connector-1", "b", "m-2", 3900),
+            Claim(1, 1, "claim", "connector-2", "c", "m-3", 2950),
         ],
+        positions=[Position(0, at, "commands.admitted", at // 2) for at in range(8)],
+        sends=[Send(SALES, 0, "m-0", 950, 1890), Send(SALES, 0, "m-2", 1950, 2890)],
         acknowledged_requests=[(SALES, "request-1")],
         # The producer tried again: it stands in the log twice and has its answer twice.
         requests=[(SALES, "request-1"), (SALES, "request-2"), (SALES, "request-2")],
@@ -128,18 +144,47 @@ SEEDED: dict[str, tuple[str, Callable[[Evidence], Evidence]]] = {
     ),
     "a record of a lower epoch": (
         DOUBLE_OWNERSHIP,
-        lambda e: replace(e, stamps=[*e.stamps, Stamp(SALES, "events.message", 2, 6, "events.message[0]@99")]),
+        lambda e: replace(e, stamps=[*e.stamps, Stamp(SALES, "events.message", 2, 6, "events.message[0]@99", 0, 2007)]),
     ),
     "two records under the same numbers": (DOUBLE_OWNERSHIP, lambda e: replace(e, stamps=[*e.stamps, e.stamps[-1]])),
     "a number is missing": (LOST, lambda e: replace(e, stamps=[each for each in e.stamps if not _is_hole(each)])),
     "a release after another one's claim": (
         DOUBLE_OWNERSHIP,
-        lambda e: replace(e, claims=[*e.claims, Claim(0, 7, "release", "connector-2", "c")]),
+        lambda e: replace(e, claims=[*e.claims, Claim(0, 7, "release", "connector-2", "c", "m-3", 4000)]),
     ),
     "a release of one who does not own": (
         DOUBLE_OWNERSHIP,
-        lambda e: replace(e, claims=[*e.claims, Claim(1, 2, "release", "connector-1", "b")]),
+        lambda e: replace(e, claims=[*e.claims, Claim(1, 2, "release", "connector-1", "b", "m-2", 4000)]),
     ),
+    "a record of a former owner in another topic, before the next one wrote anything there": (
+        DOUBLE_OWNERSHIP,
+        lambda e: replace(e, stamps=[*e.stamps, Stamp(SALES, "events.chat", 2, 7, "events.chat[0]@9", 0, 2950)]),
+    ),
+    "a record of a former epoch of the same owner, after the next one's first": (
+        DOUBLE_OWNERSHIP,
+        lambda e: replace(
+            e, claims=e.claims[:1], stamps=[*e.stamps, Stamp(SALES, "events.chat", 2, 7, "events.chat[0]@9", 0, 3002)]
+        ),
+    ),
+    "a message sent by a former owner": (
+        DOUBLE_OWNERSHIP,
+        lambda e: replace(e, sends=[*e.sends, Send(SALES, 0, "m-4", 1950, 2901)]),
+    ),
+    "a claim of one who was overtaken": (
+        DOUBLE_OWNERSHIP,
+        lambda e: replace(e, claims=[*e.claims, Claim(0, 7, "claim", "connector-1", "a", "m-1", 4000)]),
+    ),
+    "a position goes back": (
+        DOUBLE_OWNERSHIP,
+        lambda e: replace(e, positions=[*e.positions, Position(0, 9, "commands.admitted", 2)]),
+    ),
+    "a session is opened anew in a storm although its partition stayed": (
+        UNEXPLAINED,
+        lambda e: replace(
+            e, storms=[(4500, 5500)], stamps=[*e.stamps, Stamp(SALES, "events.session", 4, 1, "", 0, 5000)]
+        ),
+    ),
+    "an instance is blocked in the end": (UNSETTLED, lambda e: replace(e, offline=[(SALES, "replaced")])),
     "a request without an answer": (UNSETTLED, lambda e: replace(e, answers=e.answers[1:])),
     "a request answered once of twice": (UNSETTLED, lambda e: replace(e, answers=e.answers[:-1])),
     "a request answered twice": (DOUBLED, lambda e: replace(e, answers=[*e.answers, e.answers[0]])),
@@ -259,6 +304,64 @@ def test_a_slot_that_comes_back_after_a_release_is_an_owner_again() -> None:
     assert overlapping(claims) == []
     late = Claim(0, 9, "release", "b", "b")
     assert overlapping([*claims, late]) == [late]
+
+
+def test_a_move_opens_its_sessions_once_and_leaves_the_others_alone() -> None:
+    moved = [Stamp(SALES, "events.session", epoch, 1, "", 0, 1000 * epoch) for epoch in (1, 2, 3)]
+    stayed = [Stamp(OTHER, "events.session", 1, seq, "", 1, 1000 * seq) for seq in (1, 2, 3)]
+    there = Claim(0, 1, "claim", "b", "b", "m-2", 1900)
+    back = Claim(0, 2, "claim", "a", "a", "m-1", 2900)
+    assert needless([*moved, *stayed], [there, back], [(1500, 3500)]) == []
+    # Outside of storms there are other reasons.
+    assert needless([*moved, *stayed], [], [(3500, 4000)]) == []
+    assert needless([*moved, *stayed], [there], [(1500, 3500)]) == [moved[2]]
+    again = Stamp(OTHER, "events.session", 2, 1, "", 1, 2950)
+    assert needless([*moved, *stayed, again], [there, back], [(1500, 3500)]) == [again]
+
+
+def test_who_was_overtaken_owns_again_once_it_has_joined_anew() -> None:
+    first, second = Claim(0, 1, "claim", "a", "a", "m-1"), Claim(0, 2, "claim", "b", "b", "m-2")
+    assert overlapping([first, second, Claim(0, 3, "claim", "a", "a", "m-3")]) == []
+    again = Claim(0, 3, "claim", "a", "a", "m-1")
+    assert overlapping([first, second, again]) == [again]
+    released = Claim(0, 2, "release", "a", "a", "m-1")
+    assert overlapping([first, released, replace(second, offset=3), replace(again, offset=4)]) == []
+
+
+TIMES = st.lists(st.integers(0, 10_000), min_size=2, max_size=12, unique=True).map(sorted)
+
+
+@given(TIMES, st.data())
+def test_what_a_former_owner_does_after_the_next_claim_is_found_in_any_topic(
+    times: list[int], data: st.DataObject
+) -> None:
+    """Each owner claims, and has a record and a login right after; the late one has any time from the next claim on."""
+    claims = [Claim(0, at, "claim", f"s-{at}", f"i-{at}", f"m-{at}", 3 * at) for at in times]
+    stamps = [
+        Stamp(SALES, ("events.message", "events.session")[at % 2], number, 1, "", 0, 3 * at + 1)
+        for number, at in enumerate(times)
+    ]
+    sends = [Send(SALES, 0, str(at), 3 * at + 1, 3 * at + 2) for at in times]
+    assert (outlived(stamps, claims), late_sends(sends, claims), overlapping(claims)) == ([], [], [])
+    former = data.draw(st.integers(0, len(times) - 2))
+    late_ms = 3 * times[former + 1] + data.draw(st.integers(1, 50_000))
+    record = Stamp(SALES, "events.chat", former, 2, "", 0, late_ms)
+    assert outlived([*stamps, record], claims) == [record]
+    # Without the claims, what the next owner wrote tells as much.
+    assert (outlived([*stamps, record], []) == [record]) == (late_ms > 3 * times[former + 1] + 1)
+    sent = Send(SALES, 0, "late", 3 * times[former] + 1, late_ms)
+    assert late_sends([*sends, sent], claims) == [sent]
+    # A claim elsewhere has nothing to do with it.
+    assert late_sends([*sends, sent], [replace(claim, partition=1) for claim in claims]) == []
+
+
+@given(st.lists(st.integers(1, 100), min_size=1, max_size=20).map(sorted), st.data())
+def test_a_position_that_goes_back_is_found(positions: list[int], data: st.DataObject) -> None:
+    kept = [Position(0, number, "commands.admitted", next_) for number, next_ in enumerate(positions)]
+    assert receding(kept) == []
+    back = Position(0, 99, "commands.admitted", data.draw(st.integers(0, positions[-1] - 1)))
+    assert receding([*kept, back]) == [back]
+    assert receding([*kept, replace(back, partition=1), replace(back, topic="control")]) == []
 
 
 def test_an_empty_observation_is_clean() -> None:

@@ -83,6 +83,22 @@ func TestHeldAckComesWhenReleased(t *testing.T) {
 	check(t, <-outcome)
 }
 
+func TestDroppedAckNeverComesThoughTheMessageDoes(t *testing.T) {
+	s := start(t, "")
+	c := pair(t, s, company)
+	contact(t, s, ann, false)
+	check(t, c.write(ann, "OUT0", "hello"))
+	fault(t, s, company, func(f *server.Faults) { f.DropAck = 1 })
+	ctx, done := c.store.SendScope(t.Context())
+	_, err := c.SendMessage(ctx, to(ann), words("lost"), whatsmeow.SendRequestExtra{ID: "OUT1", Timeout: 300 * time.Millisecond})
+	done()
+	if !errors.Is(err, whatsmeow.ErrMessageTimedOut) {
+		t.Errorf("got %v", err)
+	}
+	awaitReceived(t, s, ann, 2)
+	check(t, c.write(ann, "OUT2", "answered again"))
+}
+
 func TestHeldDeliveryComesInOrderWhenReleased(t *testing.T) {
 	s := start(t, "")
 	c, a := pair(t, s, company), contact(t, s, ann, false)

@@ -40,6 +40,20 @@ func TestStockClientPairsAndMessagesGoBothWays(t *testing.T) {
 	}
 }
 
+func TestTheLedgerTellsOnWhichConnectionAMessageCame(t *testing.T) {
+	s := start(t, "")
+	c := pair(t, s, company)
+	contact(t, s, ann, false)
+	check(t, c.write(ann, "OUT1", "one"))
+	c.reconnect()
+	check(t, c.write(ann, "OUT2", "two"))
+	sent := s.Ledger.Sent(ledger.Filter{From: company, To: ann})
+	first, second := sent[0], sent[1]
+	if first.Connection >= second.Connection || first.LoginAtMS == 0 || first.LoginAtMS > first.AtMS || second.LoginAtMS < first.AtMS {
+		t.Errorf("%+v, then %+v", first, second)
+	}
+}
+
 func TestPairingByCode(t *testing.T) {
 	s := start(t, "")
 	c := newClient(t, s, nil)

@@ -27,6 +27,8 @@ type Sent struct {
 	To            string `json:"to"`
 	ID            string `json:"id"`
 	AtMS          int64  `json:"at_ms"`
+	Connection    uint64 `json:"connection"`  // of the sender; later ones have higher numbers
+	LoginAtMS     int64  `json:"login_at_ms"` // when it logged in on it
 	Count         int    `json:"count"`
 	Undeliverable bool   `json:"undeliverable,omitempty"` // addressed only to devices that no longer exist
 }

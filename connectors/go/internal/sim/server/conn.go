@@ -36,6 +36,7 @@ type conn struct {
 	frozen atomic.Bool // nothing is read any more, though the connection is open
 
 	device    *accounts.Device // set by login
+	loginAtMS int64
 	pairing   *pairing         // set while registering
 	available bool             // told its presence
 	ended     bool             // told to go; what it still says may be heard, nothing new is sent

@@ -19,6 +19,7 @@ type Faults struct {
 	SameIDNewCiphertext int       `json:"same_id_new_ciphertext"` // messages to the phone that its sender encrypts once more
 	HoldDelivery        bool      `json:"hold_delivery"`          // messages to the phone stay in the queue
 	HoldAck             bool      `json:"hold_ack"`               // messages from the phone are relayed, their acks wait
+	DropAck             int       `json:"drop_ack"`               // messages from the phone are relayed, their acks are lost
 	AckError            *AckError `json:"ack_error,omitempty"`    // messages from the phone are refused
 	DropReceipts        bool      `json:"drop_receipts"`          // receipts for the phone's messages are lost
 	DelayMS             int       `json:"delay_ms"`               // stanzas to the phone arrive this much later

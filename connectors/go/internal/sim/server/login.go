@@ -34,7 +34,7 @@ func (c *conn) login(payload *waWa6.ClientPayload) error {
 	if old := s.online[dev]; old != nil {
 		old.bye(conflict("", "replaced"))
 	}
-	c.device = dev
+	c.device, c.loginAtMS = dev, s.Now().UnixMilli()
 	c.out.delay.Store(int64(s.faultsOf(phone).delay()))
 	s.online[dev] = c
 	s.stats.logins++

@@ -62,7 +62,8 @@ func (c *conn) onMessage(node *waBinary.Node) {
 			to = recipient.Phone
 		}
 		s.Ledger.AddSent(ledger.Sent{
-			Sender: me.Account.Phone, Device: me.Number, To: to, ID: text(node, "id"), AtMS: s.Now().UnixMilli(), Undeliverable: !reached,
+			Sender: me.Account.Phone, Device: me.Number, To: to, ID: text(node, "id"), AtMS: s.Now().UnixMilli(),
+			Connection: c.number, LoginAtMS: c.loginAtMS, Undeliverable: !reached,
 		})
 	}
 	s.whenKept(func() { s.settle(c, ack, deliveries) })
@@ -83,9 +84,12 @@ func (s *Server) whenKept(f func()) {
 
 // settle runs when the message is on file.
 func (s *Server) settle(c *conn, ack waBinary.Node, deliveries []delivery) {
-	if f := s.faultsOf(c.device.Account.Phone); f.HoldAck {
+	switch f := s.faultsOf(c.device.Account.Phone); {
+	case f.DropAck > 0:
+		f.DropAck--
+	case f.HoldAck:
 		f.heldAcks = append(f.heldAcks, heldAck{c.device, ack})
-	} else {
+	default:
 		c.send(ack)
 	}
 	for _, d := range deliveries {
