@@ -24,6 +24,7 @@ from compose.chaos.world import ChaosError, Options, World
 from compose.demo import stored
 from compose.demo.dump import Dump
 from compose.stack.state import ComponentState
+from compose.toolchain.checkout import commit
 from core.ids import partition_for
 from core.verdict import ENDS, KINDS, Verdict, judge
 
@@ -88,6 +89,7 @@ class Happened:
 @dataclass(frozen=True, slots=True)
 class Report:
     plan: Plan
+    commit: str | None  # of the code
     machine: Mapping[str, Any]
     figures: Mapping[str, Any]
     targets: Sequence[Target]
@@ -103,6 +105,7 @@ class Report:
             "chaos": self.plan.name,
             "seed": self.plan.seed,
             "minutes": self.plan.minutes,
+            "commit": self.commit,
             "machine": dict(self.machine),
             "figures": {name: rounded(value) for name, value in self.figures.items()},
             "targets": [
@@ -124,11 +127,13 @@ class Run:
 
     def go(self) -> Report:
         """The data directory is removed when nothing was wrong."""
-        where = machine()
+        where, code = machine(), commit()
         world = World(self._plan.world, self._tell)
         with world:
             verdict, figures = self._in(world)
-        report = Report(self._plan, where, figures, _targets(figures), verdict, None if verdict.clean else world.folder)
+        report = Report(
+            self._plan, code, where, figures, _targets(figures), verdict, None if verdict.clean else world.folder
+        )
         if verdict.clean:
             shutil.rmtree(world.folder, ignore_errors=True)
         return report
@@ -161,6 +166,13 @@ class Run:
         faults = Faults(world, load, tail)
         end = time.monotonic() + self._plan.minutes * 60
         with self._log(world).open("w") as log:
+            head = {
+                "chaos": self._plan.name,
+                "seed": self._plan.seed,
+                "minutes": self._plan.minutes,
+                "commit": commit(),
+            }
+            log.write(json.dumps(head) + "\n")
             for step in steps(self._plan.seed, self._plan.name, self._plan.minutes):
                 time.sleep(min(step.pause_s, max(0.0, end - time.monotonic())))
                 if time.monotonic() >= end:

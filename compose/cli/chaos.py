@@ -36,7 +36,9 @@ def chaos(
     sessions: Annotated[int, typer.Option("--sessions", min=1, help="So many instances with two contacts each.")] = 20,
     connectors: Annotated[int, typer.Option("--connectors", min=1, help="So many connectors share them.")] = 2,
     rate: Annotated[float, typer.Option("--rate", min=0.1, help="Messages a second each way, over all.")] = 20.0,
-    log: Annotated[Path | None, typer.Option("--log", help="Write a JSON line per fault to this file.")] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", help="Write a JSON line per fault to this file, the run's own first.")
+    ] = None,
     mutant: Annotated[str | None, typer.Option("--mutant", hidden=True)] = None,
     json: Json = False,
 ) -> None:

@@ -26,7 +26,7 @@ def test_every_fault_once(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     [line] = done.stdout.splitlines()
     body: dict[str, Any] = json.loads(line)
-    assert set(body) == {"chaos", "seed", "minutes", "machine", "figures", "targets"}
+    assert set(body) == {"chaos", "seed", "minutes", "commit", "machine", "figures", "targets"}
     assert (body["chaos"], body["seed"]) == ("tour", SEED)
     figures = body["figures"]
     assert {kind: figures[kind] for kind in KINDS} == dict.fromkeys(KINDS, 0)
@@ -34,7 +34,9 @@ def test_every_fault_once(tmp_path: Path) -> None:
     assert figures["kills"] == sum(figures["kills_by_target"].values()) > 0
     assert figures["commands"] == figures["messages_received"] > 0
     assert figures["messages_in"] > 0
-    assert len(log.read_text().splitlines()) == len(MIX)
+    head, *faults = [json.loads(line) for line in log.read_text().splitlines()]
+    assert head == {name: body[name] for name in ("chaos", "seed", "minutes", "commit")}
+    assert len(faults) == len(MIX)
     # Nothing is left of a run that went well.
     assert not list(tmp_path.glob("wharf-chaos-*"))
 
