@@ -14,7 +14,7 @@ from compose.cli.cluster import Cluster, require_kafka
 from compose.cli.instances import known_instances, last_states
 from compose.cli.output import Json, print_json, stderr, stdout
 from compose.cli.stack_view import MARKS, print_status
-from compose.stack import lifecycle, logs, status
+from compose.stack import lifecycle, logs, ownership, status
 from compose.stack.component import StackError, State
 from compose.stack.kafka_node import FormatError
 from compose.stack.state import ComponentState, StackFiles, StackState
@@ -108,7 +108,8 @@ def show_status(data: Data = None, json: Json = False) -> None:
         require_kafka(settings)
     with _errors():
         report = status.collect(files, settings)
-    report["instances"] += _told_by_the_log(report, settings)
+    instances = report["instances"] + _told_by_the_log(report, settings)
+    report["partitions"], report["instances"] = ownership.joined(report["partitions"], instances)
     if json:
         print_json(report)
     elif running is not None or elsewhere:

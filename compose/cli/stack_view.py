@@ -53,13 +53,14 @@ def components_table(components: list[dict[str, Any]]) -> Table:
 
 
 def partitions_table(partitions: list[dict[str, Any]]) -> Table:
-    table = _table("partition", "owner", "standby", "lag")
+    table = _table("partition", "owner", "standby", "epoch", "lag")
     for row in partitions:
         table.add_row(
             str(row["partition"]),
             owner_line(row),
             escape(", ".join(row["standby"])),
-            "" if row["lag"] is None else str(row["lag"]),
+            _number(row.get("epoch")),
+            _number(row["lag"]),
         )
     return table
 
@@ -73,7 +74,9 @@ def owner_line(row: dict[str, Any]) -> str:
 
 
 def instances_table(instances: list[dict[str, Any]]) -> Table:
-    table = _table("instance", "state", "for", "owner", "partition", "epoch", "queue", "last error", "next step")
+    table = _table(
+        "instance", "state", "for", "owner", "standby", "partition", "epoch", "lag", "queue", "last error", "next step"
+    )
     for session in instances:
         simulated = " [yellow]simulated[/]" if session.get("simulated") else ""
         table.add_row(
@@ -81,8 +84,10 @@ def instances_table(instances: list[dict[str, Any]]) -> Table:
             str(session["state"]),
             since(session.get("since_ms")),
             escape(str(session.get("slot") or "")),
+            escape(", ".join(session.get("standby", ()))),
             str(session.get("partition", "")),
-            "" if session.get("epoch") is None else str(session["epoch"]),
+            _number(session.get("epoch")),
+            _number(session.get("lag")),
             str(session.get("queue", "")),
             escape(str(session.get("last_error") or "")),
             escape(str(session.get("next_step") or "")),
@@ -95,6 +100,10 @@ def lag_table(lag: list[dict[str, Any]]) -> Table:
     for row in lag:
         table.add_row(row["group"], row["topic"], str(row["lag"]))
     return table
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
 
 
 def health_line(part: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ this machine say of themselves adds standbys, take-overs under way and a lag tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,24 @@ def partitions(group: Group | None, told: Mapping[str, list[Row]]) -> list[Row]:
     """One row per partition; without an answer of Kafka, what is told alone."""
     numbers = {row["partition"] for rows in told.values() for row in rows} | set(group.committed if group else ())
     return [_partition(number, group, told) for number in sorted(numbers)]
+
+
+def joined(partitions: Sequence[Row], instances: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Partitions with the highest epoch of their sessions, instances with the standby and the lag of their partition.
+
+    Kafka's own generation of the group says nothing of one partition; a session's epoch grows at every take-over.
+    """
+    epochs: dict[int, int] = {}
+    for row in instances:
+        if row.get("epoch") is not None:
+            epochs[row["partition"]] = max(row["epoch"], epochs.get(row["partition"], 0))
+    by_number = {row["partition"]: row for row in partitions}
+    shared = {number: {"standby": row["standby"], "lag": row["lag"]} for number, row in by_number.items()}
+    nothing: Row = {"standby": [], "lag": None}
+    return (
+        [{**row, "epoch": epochs.get(row["partition"])} for row in partitions],
+        [{**row, **shared.get(row.get("partition", -1), nothing)} for row in instances],
+    )
 
 
 def _partition(number: int, group: Group | None, told: Mapping[str, list[Row]]) -> Row:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
-from compose.cli.stack_view import owner_line
+from rich.console import Console
+
+from compose.cli.stack_view import instances_table, owner_line, partitions_table
 from compose.stack import ownership
-from compose.stack.ownership import Committed, Group, partitions
+from compose.stack.ownership import Committed, Group, joined, partitions
 from connectors.processor import ConnectorProcessor
 from core.kafka.marks import Mark
 
@@ -67,3 +70,24 @@ def test_standbys_and_take_overs_are_told_by_the_connectors() -> None:
 def test_without_kafka_the_connectors_word_stands_alone() -> None:
     shown = rows(None, {"a": [told(0, "owner", 4)]})
     assert (shown[0]["owner"], shown[0]["gone"], shown[0]["lag"]) == ("a", False, 4)
+
+
+def test_every_partition_has_an_epoch_and_every_instance_its_standby_and_lag() -> None:
+    shown = partitions(
+        Group({0: Committed(CLAIM_A, 3), 1: Committed(CLAIM_B, 0)}, frozenset({"a", "b"})), {"b": [told(0, "standby")]}
+    )
+    sessions = [
+        {"instance_id": "sales-1", "state": "online", "slot": "a", "partition": 0, "epoch": 41},
+        {"instance_id": "sales-2", "state": "online", "slot": "a", "partition": 0, "epoch": 57},
+        {"instance_id": "new", "state": "created", "partition": 5, "epoch": None},
+    ]
+    rows, instances = joined(shown, sessions)
+    assert [(row["partition"], row["epoch"]) for row in rows] == [(0, 57), (1, None)]
+    assert [(row["standby"], row["lag"]) for row in instances] == [(["b"], 3), (["b"], 3), ([], None)]
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    console.print(partitions_table(rows))
+    console.print(instances_table(instances))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert ["0", "a", "b", "57", "3"] in lines
+    assert ["sales-1", "online", "a", "b", "0", "41", "3"] in lines
