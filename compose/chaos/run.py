@@ -132,7 +132,7 @@ class Run:
         with world:
             verdict, figures = self._in(world)
         report = Report(
-            self._plan, code, where, figures, _targets(figures), verdict, None if verdict.clean else world.folder
+            self._plan, code, where, figures, targets(figures), verdict, None if verdict.clean else world.folder
         )
         if verdict.clean:
             shutil.rmtree(world.folder, ignore_errors=True)
@@ -359,7 +359,7 @@ def _line(happened: Happened) -> str:
     return f"#{step.number} {step.fault} {', '.join(done.hit)}{detail}: {flight}{back}{stuck}"
 
 
-def _targets(figures: Mapping[str, Any]) -> list[Target]:
+def targets(figures: Mapping[str, Any]) -> list[Target]:
     out = [Target(kind, 0, figures[kind]) for kind in KINDS]
     goals = {
         "failover_p50_s": 1.5,
