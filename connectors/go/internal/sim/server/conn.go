@@ -37,9 +37,9 @@ type conn struct {
 
 	device    *accounts.Device // set by login
 	loginAtMS int64
-	pairing   *pairing         // set while registering
-	available bool             // told its presence
-	ended     bool             // told to go; what it still says may be heard, nothing new is sent
+	pairing   *pairing // set while registering
+	available bool     // told its presence
+	ended     bool     // told to go; what it still says may be heard, nothing new is sent
 }
 
 func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
