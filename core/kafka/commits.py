@@ -53,6 +53,8 @@ class Commits:
         self._open: Batch | None = None
         self._settled: Batch | None = None
         self.last = 0.0
+        # When the last one that confirmed this process began.
+        self.began = 0.0
         # The last abort was the group's doing, which comes after the question who has the slot.
         self.by_the_group = False
         # When Kafka last answered, and what it is that keeps it from it; giving up resets neither.
@@ -140,6 +142,7 @@ class Commits:
             return False
         self._answered_now()
         if kind != "release":
+            self.began = began
             self._confirmed(began)
         took = self.last - began
         self._metrics.counter(names.TRANSACTIONS).labels(self._processor, kind).inc()

@@ -213,7 +213,8 @@ class TransactionLoop:
             busy |= self._take_tables()
             if busy or self._wakeup.is_set or self._fetcher.buffered or now >= self._next_tick:
                 self._collect(now)
-            if now - self._commits.last >= self._pace.keep_alive:
+            # From its beginning: one that took long has confirmed little.
+            if now - self._commits.began >= self._pace.keep_alive:
                 self._commits.commit("keepalive", self._holdings.keep_alive(), self._commits.until_give_up)
                 self._give_up_if_away()
         if now >= self._next_lag:

@@ -74,6 +74,7 @@ def test_only_a_commit_that_says_that_this_process_goes_on_confirms_it() -> None
     clock.advance(1_000)
     assert given.commit("release", Payload([], []), left)
     assert confirmed == [7.0, 8.0]
+    assert given.began == 8.0
 
 
 def batch(value: bytes) -> Batch:

@@ -149,14 +149,17 @@ func (h *Host) take(m *hostpb.ToHost) error {
 		h.open(b.OpenSession)
 	case *hostpb.ToHost_Durable:
 		for _, p := range b.Durable.Positions {
-			if s := h.session(p.Session); s != nil {
-				s.reached(p.Position)
-			}
+			h.reached(p.Session, p.Position)
 		}
 	case *hostpb.ToHost_Credit:
 		h.link.addCredit(b.Credit.Bytes)
 	case *hostpb.ToHost_Lease:
 		h.lease.renew(time.Duration(b.Lease.UntilMs) * time.Millisecond)
+		late := h.lease.late
+		h.lease.late = make(map[uint64]uint64)
+		for session, position := range late {
+			h.reached(session, position)
+		}
 	case *hostpb.ToHost_CrashAt:
 		return h.switches.crashAt(b.CrashAt.Point, b.CrashAt.Passage)
 	case *hostpb.ToHost_RestoreItems:
@@ -175,6 +178,15 @@ func (h *Host) take(m *hostpb.ToHost) error {
 		return fmt.Errorf("unknown message %T", m.Body)
 	}
 	return nil
+}
+
+// reached passes on what is durable, if the sessions are still the connector's.
+func (h *Host) reached(session, position uint64) {
+	if !h.lease.holds() {
+		h.lease.late[session] = max(h.lease.late[session], position)
+	} else if s := h.session(session); s != nil {
+		s.reached(position)
+	}
 }
 
 func (h *Host) greet(hello *hostpb.Hello) error {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"wharf/connectors/internal/hostpb"
+	"wharf/connectors/internal/sim/ledger"
 	"wharf/connectors/internal/sim/server"
 )
 
@@ -36,6 +37,27 @@ func TestReplacedAndLoggedOut(t *testing.T) {
 				t.Error("the device's items are gone before the connector decided")
 			}
 		})
+	}
+}
+
+// A connector that stood still reports its last commit late: what rests on that is the next owner's by then.
+func TestNothingLeavesAfterTheLease(t *testing.T) {
+	c, _ := supervised(t)
+	from := c.mark()
+	c.send("OUT0", herPhone+"@s.whatsapp.net", "what has to be asked first is known after it", false)
+	c.finished(from, "OUT0")
+	c.received(herPhone, []string{"OUT0"})
+	c.lease(-time.Second)
+	from = c.mark()
+	c.send("OUT1", herPhone+"@s.whatsapp.net", "hello", false)
+	c.awaitEvent("the stanza in the log", from, func(e *hostpb.Event) bool { return e.GetSendStarted() != nil })
+	got := func() bool { return len(c.sim.Ledger.Received(ledger.Filter{From: ourPhone, To: herPhone})) > 1 }
+	if c.within(time.Second, got) { // it takes some milliseconds otherwise
+		t.Fatal("it left")
+	}
+	c.lease(time.Minute)
+	if n := c.received(herPhone, []string{"OUT1"})["OUT1"]; n != 1 {
+		t.Errorf("received %d times", n)
 	}
 }
 
