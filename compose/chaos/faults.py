@@ -103,6 +103,18 @@ class Faults:
     def kill_connector(self, step: Step) -> Done:
         return self._kill([self._connector(step).name], step)
 
+    def drain_connector(self, step: Step) -> Done:
+        """SIGTERM with work in flight: it ends in order, and its supervisor starts it again."""
+        site = self._connector(step)
+        self._await_work([site.name], step.luck)
+        pid, online, flight = self._pid(site.name), self._online_with(site.name), self._load.in_flight()
+        work, at = self._work(site.name), time.time()
+        if pid is None or not _signal(pid, signal.SIGTERM):
+            return Done((), at, flight, detail={"none": f"{site.name} does not run now"})
+        self._world.wait_until(lambda: not _runs(pid), RESTART_S, _LOOK_S)
+        moved, detail = dict.fromkeys(online, at), {"seconds": round(time.time() - at, 3)}
+        return Done((site.name,), at, flight, moved, {site.name: work}, detail=detail)
+
     def kill_host(self, step: Step) -> Done:
         """The child of a connector, which starts it again."""
         return self._kill([self._connector(step).name + HOST], step)

@@ -46,6 +46,7 @@ _POLL_S = 0.2
 # Faults whose instances are timed until they are online again, and the names of those figures.
 DEATHS = {
     "kill_connector": "failover",
+    "drain_connector": "restart",
     "kill_host": "host_failover",
     "lose_machine": "machine_failover",
     "cut_machine": "cut_off_failover",
@@ -297,6 +298,7 @@ class Run:
         moves = times.moves(tail.owned(), members, tail.online_after, joins, MOVE_S)
         returns = [times.figures(name, times.returns(away[fault], tail.online_after)) for fault, name in DEATHS.items()]
         broker = [_broker_sample(each) for each in self._happened if each.done.broker is not None]
+        drains = [each.done.detail.get("seconds") for each in self._happened if each.step.fault == "drain_connector"]
         return {
             "sessions": len(world.people.phones),
             "connectors": len(world.names),
@@ -317,6 +319,7 @@ class Run:
             **{name: value for figures in returns for name, value in figures.items()},
             **times.figures("move", moves),
             **times.figures("broker", broker),
+            **times.figures("drain", [times.Sample(each) for each in drains if each is not None]),
             "stuck": sum(bool(each.stuck) for each in self._happened),
             "settled_s": settled_s,
         }
@@ -366,6 +369,7 @@ def targets(figures: Mapping[str, Any]) -> list[Target]:
         "failover_p99_s": 3.0,
         "machine_failover_p99_s": 10.0,
         "move_p99_s": 2.0,
+        "drain_p99_s": 2.0,
         "broker_p99_s": 15.0,
         "stand_still_failover_p99_s": 10.0,
     }

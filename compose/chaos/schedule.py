@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 # Faults and how often they come in the mix. A fault is a method of compose.chaos.faults of the same name.
 MIX: dict[str, int] = {
     "kill_connector": 24,
+    "drain_connector": 4,
     "kill_host": 14,
     "kill_limiter": 14,
     "kill_registrar": 8,

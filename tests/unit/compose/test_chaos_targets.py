@@ -12,7 +12,8 @@ from core.verdict import KINDS
 
 
 def run(share: float | None = 0.0, commands: int = 1000, failover: tuple[Sample, ...] = ()) -> dict[str, Any]:
-    times = {"failover": failover, "machine_failover": (), "move": (), "broker": (), "stand_still_failover": ()}
+    others = ("machine_failover", "move", "drain", "broker", "stand_still_failover")
+    times: dict[str, tuple[Sample, ...]] = {"failover": failover, **dict.fromkeys(others, ())}
     told = {key: value for name, samples in times.items() for key, value in figures(name, samples).items()}
     return {**dict.fromkeys(KINDS, 0), "commands": commands, "ended_otherwise_share": share, **told}
 
