@@ -26,7 +26,7 @@ AWAY = "Kafka does not answer"
 class Commits:
     """Not thread-safe but for `end_within`; `group_metadata` is asked anew for every transaction.
 
-    `confirmed` hears of each commit that says that this process goes on: since when the group surely had it as a member.
+    `on_confirmed` hears of each commit that says that this process goes on: when the group surely had it as a member.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Commits:
         clock: Clock,
         metrics: Metrics,
         pace: Pace,
-        confirmed: Callable[[float], None] = lambda _at: None,
+        on_confirmed: Callable[[float], None] = lambda _at: None,
     ) -> None:
         self._transactions = transactions
         self._group_metadata = group_metadata
@@ -46,15 +46,15 @@ class Commits:
         self._clock = clock
         self._metrics = metrics
         self._pace = pace
-        self._confirmed = confirmed
+        self._on_confirmed = on_confirmed
         self._log = get_logger(__name__).bind(processor=processor)
         self._end: float | None = None
         # The batch in the transaction whose end is open, and the batch that turned out to be committed.
         self._open: Batch | None = None
         self._settled: Batch | None = None
         self.last = 0.0
-        # When the last one that confirmed this process began.
-        self.began = 0.0
+        # Since when the last one surely had this process as the group's member.
+        self.confirmed = 0.0
         # The last abort was the group's doing, which comes after the question who has the slot.
         self.by_the_group = False
         # When Kafka last answered, and what it is that keeps it from it; giving up resets neither.
@@ -142,8 +142,8 @@ class Commits:
             return False
         self._answered_now()
         if kind != "release":
-            self.began = began
-            self._confirmed(began)
+            self.confirmed = self._transactions.offsets_sent
+            self._on_confirmed(self.confirmed)
         took = self.last - began
         self._metrics.counter(names.TRANSACTIONS).labels(self._processor, kind).inc()
         if kind == "work":

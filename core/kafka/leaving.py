@@ -72,7 +72,7 @@ def leave(processing: Processing, settings: KafkaSettings, slot: str, *, clock: 
             log.info("leave_not_needed", slot=slot, members=sorted(members))
             return False
         transactions = Transactions(
-            lambda: clients.transactional_producer(f"{group}.{slot}"), settings.prefix, Faults()
+            lambda: clients.transactional_producer(f"{group}.{slot}"), settings.prefix, Faults(), clock
         )
         transactions.start(left)
         reactions = _Assigned()

@@ -84,14 +84,17 @@ class TransactionLoop:
         self._membership = Membership(member, prefix + processor.input_topic, self)
         self._commits = Commits(
             Transactions(
-                lambda: self._clients.transactional_producer(self._group.fence_id(slot)), prefix, self._faults
+                lambda: self._clients.transactional_producer(self._group.fence_id(slot)),
+                prefix,
+                self._faults,
+                self._clock,
             ),
             self._membership.metadata,
             processor.name,
             clock=self._clock,
             metrics=self._metrics,
             pace=self._pace,
-            confirmed=lambda at: lease(at + session_timeout_ms / 1000 * _LEASE_SHARE),
+            on_confirmed=lambda at: lease(at + session_timeout_ms / 1000 * _LEASE_SHARE),
         )
         self._incarnation = f"{self._clock.now_ms()}-{id(self):x}"
         self._holdings = Holdings(
@@ -213,8 +216,7 @@ class TransactionLoop:
             busy |= self._take_tables()
             if busy or self._wakeup.is_set or self._fetcher.buffered or now >= self._next_tick:
                 self._collect(now)
-            # From its beginning: one that took long has confirmed little.
-            if now - self._commits.began >= self._pace.keep_alive:
+            if now - self._commits.confirmed >= self._pace.keep_alive:
                 self._commits.commit("keepalive", self._holdings.keep_alive(), self._commits.until_give_up)
                 self._give_up_if_away()
         if now >= self._next_lag:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from core.clock import Clock
 from core.errors import DBError, Fenced
 from core.faults import Faults
 from core.kafka.patience import Patience, Stuck
@@ -57,11 +58,14 @@ def _may_ask_again(cause: KafkaException) -> bool:
 class Transactions:
     """Owns the transactional producer. `left` tells the seconds that remain; it may shrink while a call runs."""
 
-    def __init__(self, make_producer: Callable[[], Producer], prefix: str, faults: Faults) -> None:
+    def __init__(self, make_producer: Callable[[], Producer], prefix: str, faults: Faults, clock: Clock) -> None:
         self._make_producer = make_producer
         self._producer = make_producer()
         self._prefix = prefix
         self._faults = faults
+        self._clock = clock
+        # The group takes offsets of members only: at this time (monotonic) it had this process as one, if they were taken.
+        self.offsets_sent = 0.0
         self._patience = Patience("send_offsets_to_transaction")
         self._open: Literal["commit", "abort", "renew"] | None = None
         # Seconds that calls to end the open abort have taken.
@@ -185,6 +189,7 @@ class Transactions:
         producer = self._producer
 
         def send(timeout: float) -> None:
+            self.offsets_sent = self._clock.monotonic()
             self._patience.run(lambda: producer.send_offsets_to_transaction(offsets, group_metadata, timeout), _STUCK_S)
 
         self._until_done(send, left)

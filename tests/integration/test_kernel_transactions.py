@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from core.clock import SystemClock
 from core.errors import APIError, Fenced
 from core.faults import Faults
 from core.kafka import transaction
@@ -62,7 +63,9 @@ def stale_and_good(bench: Bench, request: pytest.FixtureRequest) -> Iterator[tup
 
 def rounds(bench: Bench, name: str, faults: Faults, stale: object, good: object) -> tuple[int, list[str]]:
     """Transactions with records that fail for their stale metadata, each followed by a good one: (committed, failures)."""
-    transactions = Transactions(lambda: bench.clients.transactional_producer(bench.prefix + name), bench.prefix, faults)
+    transactions = Transactions(
+        lambda: bench.clients.transactional_producer(bench.prefix + name), bench.prefix, faults, SystemClock()
+    )
     transactions.start(ten_seconds)
     offsets = [TopicPartition(bench.prefix + "in", 0, 1)]
     rng = random.Random(1)
@@ -94,7 +97,7 @@ def test_without_the_flush_the_next_transaction_fails(bench: Bench, stale_and_go
 def test_nothing_of_an_aborted_transaction_is_visible(bench: Bench, stale_and_good: tuple[object, object]) -> None:
     stale, good = stale_and_good
     transactions = Transactions(
-        lambda: bench.clients.transactional_producer(bench.prefix + "visible"), bench.prefix, Faults()
+        lambda: bench.clients.transactional_producer(bench.prefix + "visible"), bench.prefix, Faults(), SystemClock()
     )
     transactions.start(ten_seconds)
     offsets = [TopicPartition(bench.prefix + "in", 0, 1)]
@@ -108,7 +111,9 @@ def test_nothing_of_an_aborted_transaction_is_visible(bench: Bench, stale_and_go
 def test_the_older_of_two_producers_is_fenced(bench: Bench, stale_and_good: tuple[object, object]) -> None:
     _stale, good = stale_and_good
     old, new = (
-        Transactions(lambda: bench.clients.transactional_producer(bench.prefix + "twice"), bench.prefix, Faults())
+        Transactions(
+            lambda: bench.clients.transactional_producer(bench.prefix + "twice"), bench.prefix, Faults(), SystemClock()
+        )
         for _ in range(2)
     )
     offsets = [TopicPartition(bench.prefix + "in", 0, 1)]
@@ -150,7 +155,10 @@ def test_a_fence_that_records_meet_is_told_as_one(
         producers.append(make())
         return producers[-1]
 
-    old, new = Transactions(keep, bench.prefix, Faults()), Transactions(make, bench.prefix, Faults())
+    old, new = (
+        Transactions(keep, bench.prefix, Faults(), SystemClock()),
+        Transactions(make, bench.prefix, Faults(), SystemClock()),
+    )
 
     def fence() -> None:
         producers[-1].flush(10)
@@ -196,7 +204,7 @@ def test_a_stuck_producer_is_replaced(
         made.append(real)
         return real if started else HangingProducer(real, call, release)  # type: ignore[return-value]
 
-    transactions = Transactions(make, bench.prefix, Faults())
+    transactions = Transactions(make, bench.prefix, Faults(), SystemClock())
     # A start may take more than one.
     transactions.start(ten_seconds)
     started, before = True, len(made)
@@ -226,7 +234,7 @@ def test_a_commit_that_is_abandoned_leaves_nothing_open(bench: Bench, stale_and_
         real = bench.clients.transactional_producer(bench.prefix + "abandoned")
         return real if started else HangingProducer(real, "commit_transaction", threading.Event())  # type: ignore[return-value]
 
-    transactions = Transactions(make, bench.prefix, Faults())
+    transactions = Transactions(make, bench.prefix, Faults(), SystemClock())
     transactions.start(ten_seconds)
     started = True
     offsets = [TopicPartition(bench.prefix + "in", 2, 5)]

@@ -23,6 +23,7 @@ class Scripted:
         self.unsettled = False
         self.committed: list[bytes | None] = []
         self._pending: list[bytes | None] = []
+        self.offsets_sent = 0.0
 
     def run(
         self, records: Sequence[OutRecord], _offsets: object, _metadata: object, _left: Left, *, work: bool
@@ -55,26 +56,26 @@ def commits(transactions: Scripted) -> Commits:
 
 def test_only_a_commit_that_says_that_this_process_goes_on_confirms_it() -> None:
     kafka = Scripted(["ok", "ILLEGAL_GENERATION", "away", "ok", "ok"], [True])
-    clock = ManualClock(7_000)
     confirmed: list[float] = []
     given = Commits(
         cast(Transactions, kafka),
         object,
         "copy",
-        clock=clock,
+        clock=ManualClock(),
         metrics=Metrics(),
         pace=Pace(),
-        confirmed=confirmed.append,
+        on_confirmed=confirmed.append,
     )
+    kafka.offsets_sent = 7.0
     assert given.commit("claim", Payload([], []), left)
-    clock.advance(1_000)
+    kafka.offsets_sent = 8.0
     assert not given.commit("keepalive", Payload([], []), left)
     assert not given.commit("keepalive", Payload([], []), left)
     assert given.commit("keepalive", Payload([], []), left)
-    clock.advance(1_000)
+    kafka.offsets_sent = 9.0
     assert given.commit("release", Payload([], []), left)
     assert confirmed == [7.0, 8.0]
-    assert given.began == 8.0
+    assert given.confirmed == 8.0
 
 
 def batch(value: bytes) -> Batch:
