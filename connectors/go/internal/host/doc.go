@@ -10,5 +10,6 @@
 //	connect.go    dialling, login, reconnects                             pair.go      pairing by QR and by code
 //	handler.go    whatsmeow's events into the journal                     send.go      commands to the wire, same bytes again
 //	map_*.go      whatsmeow's types into the protocol's (pure)            compose.go   the protocol's content into waE2E (pure)
+//	lease.go      nothing new leaves once another connector may own the sessions
 //	switches.go   crash points and mutants, for tests only                telemetry.go metrics and health
 package host

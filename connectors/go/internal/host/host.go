@@ -182,10 +182,13 @@ func (h *Host) take(m *hostpb.ToHost) error {
 
 // reached passes on what is durable, if the sessions are still the connector's.
 func (h *Host) reached(session, position uint64) {
-	if !h.lease.holds() {
-		h.lease.late[session] = max(h.lease.late[session], position)
-	} else if s := h.session(session); s != nil {
+	s := h.session(session)
+	switch {
+	case s == nil:
+	case h.lease.holds():
 		s.reached(position)
+	default:
+		h.lease.late[session] = max(h.lease.late[session], position)
 	}
 }
 

@@ -52,6 +52,8 @@ func commands(t testing.TB) []*hostpb.ToHost {
 		{Body: &hostpb.ToHost_Mark{Mark: &hostpb.Mark{Session: 1, CommandId: "m", Kind: "read", Chat: "1@lid", MessageIds: []string{"a"}}}},
 		{Body: &hostpb.ToHost_Durable{Durable: &hostpb.Durable{Positions: []*hostpb.Position{{Session: 1, Position: 1 << 60}}}}},
 		{Body: &hostpb.ToHost_Credit{Credit: &hostpb.Credit{Bytes: 1 << 63}}},
+		{Body: &hostpb.ToHost_Lease{Lease: &hostpb.Lease{UntilMs: 1 << 62}}},
+		{Body: &hostpb.ToHost_Lease{Lease: &hostpb.Lease{UntilMs: 1}}},
 		{Body: &hostpb.ToHost_Logout{Logout: &hostpb.Logout{Session: 1, CommandId: "l"}}},
 		{Body: &hostpb.ToHost_CloseSession{CloseSession: &hostpb.CloseSession{Session: 1, Reason: "r"}}},
 	}
