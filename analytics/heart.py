@@ -39,3 +39,6 @@ class Heart:
             except WharfError:
                 # A server that is away is told by the statement that runs; it may come back before anything is stale.
                 continue
+            except BaseException:
+                self._lost.set()
+                raise

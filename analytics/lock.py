@@ -67,6 +67,8 @@ class Lock:
         )
         while True:
             held = self.holder()
+            if held is not None and held.column == self._column:
+                return  # the server did as it was told and died before it said so
             if held is None or held.is_stale(self._now_ms(), self._kind.stale_ms):
                 if self._alter(_FREE if held is None else held.column, self._column):
                     return

@@ -14,9 +14,10 @@ has joined the group anew; a release is the owner's only; the position written w
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 
 from core.kafka.marks import MarkKind
@@ -209,23 +210,29 @@ def outlived(stamps: Sequence[Stamp], claims: Iterable[Claim]) -> list[Stamp]:
 def needless(stamps: Iterable[Stamp], claims: Iterable[Claim], spans: Iterable[tuple[int, int]]) -> list[Stamp]:
     """First records of epochs that began within one of the spans (in ms) although their partition had not moved for them.
 
-    A move is a claim, and opens each of the partition's sessions once.
+    A move is a claim, at whatever time after the first record of the epoch before, and opens each of the partition's sessions
+    once.
     """
     first: dict[tuple[str, int], Stamp] = {}
     for stamp in stamps:
         known = first.setdefault((stamp.instance_id, stamp.epoch), stamp)
         if stamp.at_ms < known.at_ms:
             first[stamp.instance_id, stamp.epoch] = stamp
-    claimed = [claim for claim in claims if claim.kind == "claim"]
-    out = []
-    for begin, end in spans:
-        moves = Counter(claim.partition for claim in claimed if begin <= claim.at_ms <= end)
-        opened: dict[str, list[Stamp]] = defaultdict(list)
-        for stamp in sorted(first.values(), key=lambda each: each.at_ms):
-            if begin <= stamp.at_ms <= end:
-                opened[stamp.instance_id].append(stamp)
-        out += [stamp for ones in opened.values() for stamp in ones[moves[ones[0].partition] :]]
-    return out
+    claimed: dict[int, list[int]] = defaultdict(list)
+    for claim in claims:
+        if claim.kind == "claim":
+            claimed[claim.partition].append(claim.at_ms)
+    opened: dict[str, list[Stamp]] = defaultdict(list)
+    for stamp in sorted(first.values(), key=lambda each: each.at_ms):
+        opened[stamp.instance_id].append(stamp)
+    spans = list(spans)
+    return [
+        stamp
+        for ones in opened.values()
+        for before, stamp in pairwise(ones)
+        if any(begin <= stamp.at_ms <= end for begin, end in spans)
+        and not any(before.at_ms < at_ms <= stamp.at_ms for at_ms in claimed[stamp.partition])
+    ]
 
 
 def late_sends(sends: Iterable[Send], claims: Iterable[Claim]) -> list[Send]:

@@ -75,6 +75,8 @@ class Done:
     idle: int = 0
     broker: int | None = None  # how often Kafka has to have died before it can be back
     detail: dict[str, Any] = field(default_factory=dict)
+    # Of `moved`: because their owner stood still, from that time on.
+    stood_still: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +241,7 @@ class Faults:
         at = time.time()
         dead = [name for name, pid in pids.items() if _signal(pid, signal.SIGKILL)]
         kills = sum(work[name] > 0 for name in dead)
-        hit = tuple(dead) if len(dead) < len(names) else tuple(names)
-        return Done(hit, at, flight, dict.fromkeys(online, at), work, kills, len(dead) - kills)
+        return Done(tuple(dead), at, flight, dict.fromkeys(online, at), work, kills, len(dead) - kills)
 
     def _await_work(self, names: Sequence[str], luck: random.Random) -> None:
         """Until a random moment at which all of them have something to do, or no longer than a while."""
@@ -326,7 +327,8 @@ class Faults:
         detail = {"point": faults["crash"], "reached": found.reached, "seconds": round(step.lasts_s, 1)}
         # Whoever stands still for so long is no owner any more: another one takes over, for as long as that takes.
         lost = found.reached and step.lasts_s > LOST_S
-        return replace(done, moved={**done.moved, **dict.fromkeys(theirs if lost else (), found.at)}, detail=detail)
+        stood_still = dict.fromkeys(theirs if lost else (), found.at)
+        return replace(done, moved={**done.moved, **stood_still}, stood_still=stood_still, detail=detail)
 
     # --- standing still, being cut off -------------------------------------------------------------------------------
 

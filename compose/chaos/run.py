@@ -288,7 +288,8 @@ class Run:
         away = defaultdict(list)
         for number, each in enumerate(self._happened):
             if each.step.fault in DEATHS:
-                for instance, since in each.done.moved.items():
+                stale = each.step.fault == "stale_commit"
+                for instance, since in (each.done.stood_still if stale else each.done.moved).items():
                     away[each.step.fault].append(Away(since, starts[number + 1], (instance,)))
         members = defaultdict(list)
         for instance in world.people.phones:

@@ -44,6 +44,8 @@ from core.topics import BY_NAME, Topic
 
 # Of the group's session time-out, which begins at the member's last heartbeat: those come ten times within it.
 _LEASE_SHARE = 2 / 3
+# Of a lease; by default that is no sooner than the pace says.
+_KEEP_ALIVE_SHARE = 0.4
 # How long the group may take to say who is in it.
 _MEMBERS_S = 2.0
 
@@ -51,7 +53,8 @@ _MEMBERS_S = 2.0
 class TransactionLoop:
     """`run()` in one thread; `wakeup()` and `stop()` from any thread or signal handler.
 
-    `lease` hears, several times within each lease, until when (monotonic seconds) nobody else can own what is owned here.
+    `lease` hears, at least twice within each lease, until when (monotonic seconds) the group gives nothing of this slot to
+    another one. A newer process of the same slot, or `--leave`, does not wait for that.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class TransactionLoop:
         self._fetcher = Fetcher(self._clients.fetcher(group), prefix, frozenset(processor.table_topics))
         member = self._clients.member(group, slot, session_timeout_ms)
         self._membership = Membership(member, prefix + processor.input_topic, self)
+        lease_s = session_timeout_ms / 1000 * _LEASE_SHARE
         self._commits = Commits(
             Transactions(
                 lambda: self._clients.transactional_producer(self._group.fence_id(slot)),
@@ -94,8 +98,9 @@ class TransactionLoop:
             clock=self._clock,
             metrics=self._metrics,
             pace=self._pace,
-            on_confirmed=lambda at: lease(at + session_timeout_ms / 1000 * _LEASE_SHARE),
+            on_confirmed=lambda at: lease(at + lease_s),
         )
+        self._keep_alive = min(self._pace.keep_alive, lease_s * _KEEP_ALIVE_SHARE)
         self._incarnation = f"{self._clock.now_ms()}-{id(self):x}"
         self._holdings = Holdings(
             prefix=prefix,
@@ -216,7 +221,7 @@ class TransactionLoop:
             busy |= self._take_tables()
             if busy or self._wakeup.is_set or self._fetcher.buffered or now >= self._next_tick:
                 self._collect(now)
-            if now - self._commits.confirmed >= self._pace.keep_alive:
+            if now - self._commits.confirmed >= self._keep_alive:
                 self._commits.commit("keepalive", self._holdings.keep_alive(), self._commits.until_give_up)
                 self._give_up_if_away()
         if now >= self._next_lag:

@@ -9,9 +9,9 @@ The work is done in slices outside of the rebalance callback, so that neither th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice, repeat
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
@@ -31,8 +31,11 @@ from core.kafka.transaction import ASK_AGAIN_S
 from core.telemetry.logs import get_logger
 
 _CALL_S = 2.0
-# What may have to be asked again and again is asked for so long at a time: live partitions are served in between.
-_ASK_S = 0.3
+# What may have to be asked again and again is asked for so long at a time, the answers' time growing: live partitions are
+# served in between.
+_ASK_S, _ASK_GROWTH, _ASK_MOST_S = 0.3, 1.5, 2.0
+# After so many of these, or 4 s, a producer may never come back.
+_ASKED_OF_ONE = 13
 # Records of a standby's tail given to the processor in one step.
 _STEP = 2000
 
@@ -151,14 +154,18 @@ class TakeOver:
     def _fence(self, slots: set[str]) -> Generator[None, None, None]:
         for slot in sorted(slots):
             self._log.info("takeover_fences", foreign_slot=slot, partitions=sorted(self.partitions))
-            for timeout in ASK_AGAIN_S:
-                producer = self._clients.transactional_producer(self._group.fence_id(slot))
-                if self._fenced(producer, timeout):
-                    break
-                yield
-            else:
-                while not self._fenced(producer, _ASK_S):
-                    yield
+            timeouts = chain(((each,) for each in ASK_AGAIN_S), repeat((_ASK_S,) * _ASKED_OF_ONE))
+            while not (yield from self._fence_by_one(slot, next(timeouts))):
+                pass
+
+    def _fence_by_one(self, slot: str, timeouts: Sequence[float]) -> Generator[None, None, bool]:
+        """One producer is asked for so long at a time; False when it has not answered by then."""
+        producer = self._clients.transactional_producer(self._group.fence_id(slot))
+        for timeout in timeouts:
+            if self._fenced(producer, timeout):
+                return True
+            yield
+        return False
 
     def _fenced(self, producer: Producer, timeout: float) -> bool:
         try:
@@ -175,12 +182,14 @@ class TakeOver:
         wanted = [TopicPartition(self._name(topic), number) for topic in self._inputs() for number in self.partitions]
         if "committed" in self._faults.mutants:
             return self._positions_of(self._committed_by_now(wanted))
+        timeout = _ASK_S
         while True:
             try:
-                return self._positions_of(_checked(self._member.committed(wanted, _ASK_S)))
+                return self._positions_of(_checked(self._member.committed(wanted, timeout)))
             except KafkaException as cause:
                 if not (cause.args[0].retriable() or cause.args[0].code() == KafkaError._TIMED_OUT):
                     raise
+            timeout = min(timeout * _ASK_GROWTH, _ASK_MOST_S)
             yield
 
     def _committed_by_now(self, wanted: list[TopicPartition]) -> list[TopicPartition]:

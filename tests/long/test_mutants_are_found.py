@@ -51,6 +51,7 @@ def test_a_take_over_in_the_middle_of_a_commit_is_quick(tmp_path: Path) -> None:
     """With the same seed as below, so that what is missed there is the mutant's doing."""
     report = chaos(tmp_path, "stale-commit", "--minutes=0.4")
     assert (report["found"], met(report, STOOD_STILL)) == (set(), True)
+    assert report["figures"]["stand_still_failover_count"] > 0
 
 
 @pytest.mark.parametrize("mutant", ["fence", "fence,committed"])

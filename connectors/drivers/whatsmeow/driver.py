@@ -37,7 +37,7 @@ RESTORE_FRAME_BYTES = 1 << 20
 STOP_GRACE_S = 3.0
 _RESTART_WAITS_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 # A lease that is not longer by so much is not worth a frame.
-_LEASE_STEP_S = 0.5
+_LEASE_STEP_S = 0.1
 # A host that lived this long starts again at once.
 _STABLE_S = 30.0
 
@@ -303,6 +303,7 @@ def _hello(options: HostOptions) -> pb.Hello:
         protocol_version=PROTOCOL_VERSION,
         credit_bytes=CREDIT_BYTES,
         verbose=options.verbose,
+        leases=True,
         parallel_starts=times.parallel_starts,
         supervision=pb.Supervision(
             keepalive_min_ms=times.keepalive_min_ms,

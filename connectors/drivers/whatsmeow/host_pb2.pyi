@@ -45,7 +45,7 @@ class ToHost(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., open_session: _Optional[_Union[OpenSession, _Mapping]] = ..., restore_items: _Optional[_Union[RestoreItems, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., pair: _Optional[_Union[Pair, _Mapping]] = ..., logout: _Optional[_Union[Logout, _Mapping]] = ..., send: _Optional[_Union[Send, _Mapping]] = ..., durable: _Optional[_Union[Durable, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., crash_at: _Optional[_Union[CrashAt, _Mapping]] = ..., mark: _Optional[_Union[Mark, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol_version", "credit_bytes", "max_unacked_nodes", "handler_limit_ms", "parallel_starts", "ack_timeout_ms", "simulator", "verbose", "supervision", "phone_code_ms")
+    __slots__ = ("protocol_version", "credit_bytes", "max_unacked_nodes", "handler_limit_ms", "parallel_starts", "ack_timeout_ms", "simulator", "verbose", "supervision", "phone_code_ms", "leases")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     CREDIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_UNACKED_NODES_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class Hello(_message.Message):
     VERBOSE_FIELD_NUMBER: _ClassVar[int]
     SUPERVISION_FIELD_NUMBER: _ClassVar[int]
     PHONE_CODE_MS_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     credit_bytes: int
     max_unacked_nodes: int
@@ -66,7 +67,8 @@ class Hello(_message.Message):
     verbose: bool
     supervision: Supervision
     phone_code_ms: int
-    def __init__(self, protocol_version: _Optional[int] = ..., credit_bytes: _Optional[int] = ..., max_unacked_nodes: _Optional[int] = ..., handler_limit_ms: _Optional[int] = ..., parallel_starts: _Optional[int] = ..., ack_timeout_ms: _Optional[int] = ..., simulator: _Optional[_Union[Simulator, _Mapping]] = ..., verbose: _Optional[bool] = ..., supervision: _Optional[_Union[Supervision, _Mapping]] = ..., phone_code_ms: _Optional[int] = ...) -> None: ...
+    leases: bool
+    def __init__(self, protocol_version: _Optional[int] = ..., credit_bytes: _Optional[int] = ..., max_unacked_nodes: _Optional[int] = ..., handler_limit_ms: _Optional[int] = ..., parallel_starts: _Optional[int] = ..., ack_timeout_ms: _Optional[int] = ..., simulator: _Optional[_Union[Simulator, _Mapping]] = ..., verbose: _Optional[bool] = ..., supervision: _Optional[_Union[Supervision, _Mapping]] = ..., phone_code_ms: _Optional[int] = ..., leases: _Optional[bool] = ...) -> None: ...
 
 class Supervision(_message.Message):
     __slots__ = ("keepalive_min_ms", "keepalive_max_ms", "keepalive_answer_ms", "silence_ms", "login_ms", "pair_watchdog_ms", "reconnect_first_ms", "reconnect_most_ms")

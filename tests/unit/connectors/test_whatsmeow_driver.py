@@ -108,7 +108,7 @@ def test_every_host_knows_the_newest_lease(host: Watched) -> None:
 
     host.driver.lease(100.0)
     # Many a second would only be noise.
-    host.driver.lease(100.1)
+    host.driver.lease(100.05)
     host.driver.lease(101.0)
     host.until(lambda: leases() == ["100000", "101000"])
     host.open(1)

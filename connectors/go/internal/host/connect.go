@@ -116,10 +116,10 @@ func (s *session) clientPayload(c *whatsmeow.Client) func() *waWa6.ClientPayload
 	return func() *waWa6.ClientPayload {
 		// Asked for right before the handshake's last message: no node can come before it.
 		if g := s.gate.Load(); g != nil {
+			g.arrivals.close()
 			if !s.host.lease.holds() {
 				g.drop() // this would be the login
 			}
-			g.arrivals.close()
 		}
 		payload := c.Store.GetClientPayload()
 		if payload.DevicePairingData == nil {

@@ -144,21 +144,25 @@ func (h *Host) take(m *hostpb.ToHost) error {
 	if !h.hello {
 		return errors.New("before Hello")
 	}
+	if h.lease.keeps(m) {
+		return nil
+	}
 	switch b := m.Body.(type) {
 	case *hostpb.ToHost_OpenSession:
 		h.open(b.OpenSession)
 	case *hostpb.ToHost_Durable:
 		for _, p := range b.Durable.Positions {
-			h.reached(p.Session, p.Position)
+			if s := h.session(p.Session); s != nil {
+				s.reached(p.Position)
+			}
 		}
 	case *hostpb.ToHost_Credit:
 		h.link.addCredit(b.Credit.Bytes)
 	case *hostpb.ToHost_Lease:
-		h.lease.renew(time.Duration(b.Lease.UntilMs) * time.Millisecond)
-		late := h.lease.late
-		h.lease.late = make(map[uint64]uint64)
-		for session, position := range late {
-			h.reached(session, position)
+		for _, waiting := range h.lease.renew(time.Duration(b.Lease.UntilMs) * time.Millisecond) {
+			if err := h.take(waiting); err != nil {
+				return err
+			}
 		}
 	case *hostpb.ToHost_CrashAt:
 		return h.switches.crashAt(b.CrashAt.Point, b.CrashAt.Passage)
@@ -180,18 +184,6 @@ func (h *Host) take(m *hostpb.ToHost) error {
 	return nil
 }
 
-// reached passes on what is durable, if the sessions are still the connector's.
-func (h *Host) reached(session, position uint64) {
-	s := h.session(session)
-	switch {
-	case s == nil:
-	case h.lease.holds():
-		s.reached(position)
-	default:
-		h.lease.late[session] = max(h.lease.late[session], position)
-	}
-}
-
 func (h *Host) greet(hello *hostpb.Hello) error {
 	reply := &hostpb.HelloReply{ProtocolVersion: ProtocolVersion, HostVersion: h.version, LibraryVersion: libraryVersion()}
 	if hello.ProtocolVersion != ProtocolVersion {
@@ -211,6 +203,7 @@ func (h *Host) greet(hello *hostpb.Hello) error {
 }
 
 func (h *Host) configure(hello *hostpb.Hello) error {
+	h.lease.asked.Store(hello.Leases)
 	if n := hello.MaxUnackedNodes; n != 0 {
 		h.limits.unackedNodes = int(n)
 	}

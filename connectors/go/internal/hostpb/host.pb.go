@@ -494,6 +494,7 @@ type Hello struct {
 	Verbose         bool                   `protobuf:"varint,8,opt,name=verbose,proto3" json:"verbose,omitempty"`
 	Supervision     *Supervision           `protobuf:"bytes,9,opt,name=supervision,proto3" json:"supervision,omitempty"`
 	PhoneCodeMs     uint32                 `protobuf:"varint,10,opt,name=phone_code_ms,json=phoneCodeMs,proto3" json:"phone_code_ms,omitempty"` // life of a pairing code for typing; 0 = 160000
+	Leases          bool                   `protobuf:"varint,11,opt,name=leases,proto3" json:"leases,omitempty"`                                // nothing leaves outside of a Lease
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -596,6 +597,13 @@ func (x *Hello) GetPhoneCodeMs() uint32 {
 		return x.PhoneCodeMs
 	}
 	return 0
+}
+
+func (x *Hello) GetLeases() bool {
+	if x != nil {
+		return x.Leases
+	}
+	return false
 }
 
 // When a connection counts as dead and how it comes back; 0 = the host's default.
@@ -1497,9 +1505,9 @@ func (x *Credit) GetBytes() uint64 {
 	return 0
 }
 
-// Until then the connector owns its sessions, whatever becomes of it; after that another process may, and a login would
-// throw that one's session out. Once a Lease has come, after its end no session logs in, and what is reported as durable
-// then counts from the next Lease on; what is online stays so.
+// Until then the connector owns its sessions, unless a newer process of its own slot fences it; after that another one may,
+// and a login would throw that one's session out. After its end no session logs in, and Durable, Send, Mark, Logout and Pair
+// wait for the next Lease; what is online stays so.
 type Lease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	UntilMs       int64                  `protobuf:"varint,1,opt,name=until_ms,json=untilMs,proto3" json:"until_ms,omitempty"`
@@ -4326,7 +4334,7 @@ const file_host_proto_rawDesc = "" +
 	" \x01(\v2\x16.wharf.host.v1.CrashAtH\x00R\acrashAt\x12)\n" +
 	"\x04mark\x18\v \x01(\v2\x13.wharf.host.v1.MarkH\x00R\x04mark\x12,\n" +
 	"\x05lease\x18\f \x01(\v2\x14.wharf.host.v1.LeaseH\x00R\x05leaseB\x06\n" +
-	"\x04body\"\xae\x03\n" +
+	"\x04body\"\xc6\x03\n" +
 	"\x05Hello\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x12!\n" +
 	"\fcredit_bytes\x18\x02 \x01(\x04R\vcreditBytes\x12*\n" +
@@ -4338,7 +4346,8 @@ const file_host_proto_rawDesc = "" +
 	"\averbose\x18\b \x01(\bR\averbose\x12<\n" +
 	"\vsupervision\x18\t \x01(\v2\x1a.wharf.host.v1.SupervisionR\vsupervision\x12\"\n" +
 	"\rphone_code_ms\x18\n" +
-	" \x01(\rR\vphoneCodeMs\"\xcf\x02\n" +
+	" \x01(\rR\vphoneCodeMs\x12\x16\n" +
+	"\x06leases\x18\v \x01(\bR\x06leases\"\xcf\x02\n" +
 	"\vSupervision\x12(\n" +
 	"\x10keepalive_min_ms\x18\x01 \x01(\rR\x0ekeepaliveMinMs\x12(\n" +
 	"\x10keepalive_max_ms\x18\x02 \x01(\rR\x0ekeepaliveMaxMs\x12.\n" +

@@ -56,6 +56,7 @@ type connector struct {
 	watch  *hostpb.Supervision         // Hello.supervision
 	proxy  string                      // SessionSettings.proxy
 	typing time.Duration               // Hello.phone_code_ms
+	leases bool                        // Hello.leases
 	take   func(*hostpb.FromHost, int) // what is done with a message and its size
 
 	mu       sync.Mutex
@@ -119,8 +120,12 @@ func (c *connector) start() {
 	c.tell(&hostpb.ToHost{Body: &hostpb.ToHost_Hello{Hello: &hostpb.Hello{
 		ProtocolVersion: 1, CreditBytes: 1 << 20, AckTimeoutMs: 1500, HandlerLimitMs: 5000, MaxUnackedNodes: c.unread, Supervision: c.watch,
 		PhoneCodeMs: uint32(c.typing.Milliseconds()),
+		Leases:      c.leases,
 		Simulator:   &hostpb.Simulator{Address: info.WhatsAppAddress, RootPublicKey: root, TlsCaPem: info.TLSCAPEM},
 	}}})
+	if c.leases {
+		c.lease(time.Minute)
+	}
 	go c.read(conn, cmd, gone, c.take)
 }
 

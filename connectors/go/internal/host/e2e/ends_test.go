@@ -40,31 +40,54 @@ func TestReplacedAndLoggedOut(t *testing.T) {
 	}
 }
 
-// A connector that stood still reports its last commit late: what rests on that is the next owner's by then.
+// A connector that stood still tells late of its last commit, and hands out what it has: both are the next owner's by then.
 func TestNothingLeavesAfterTheLease(t *testing.T) {
-	c, _ := supervised(t)
+	c := leased(t)
+	c.begin()
+	to := herPhone + "@s.whatsapp.net"
 	from := c.mark()
-	c.send("OUT0", herPhone+"@s.whatsapp.net", "what has to be asked first is known after it", false)
+	c.send("OUT0", to, "what has to be asked first is known after it", false)
 	c.finished(from, "OUT0")
 	c.received(herPhone, []string{"OUT0"})
+
+	c.hold()
+	c.send("OUT1", to, "its stanza is committed, and that is told late", false)
+	c.await("the stanza in the journal", func() bool {
+		for _, entry := range c.waiting {
+			for _, event := range entry.Events {
+				if event.GetSendStarted() != nil {
+					return true
+				}
+			}
+		}
+		return false
+	})
 	c.lease(-time.Second)
-	from = c.mark()
-	c.send("OUT1", herPhone+"@s.whatsapp.net", "hello", false)
-	c.awaitEvent("the stanza in the log", from, func(e *hostpb.Event) bool { return e.GetSendStarted() != nil })
-	got := func() bool { return len(c.sim.Ledger.Received(ledger.Filter{From: ourPhone, To: herPhone})) > 1 }
-	if c.within(time.Second, got) { // it takes some milliseconds otherwise
+	c.send("OUT2", to, "handed out late", false)
+	c.release()
+	left := func() bool { return len(c.sim.Ledger.Received(ledger.Filter{From: ourPhone, To: herPhone})) > 1 }
+	if c.within(time.Second, left) { // it takes some milliseconds otherwise
 		t.Fatal("it left")
 	}
 	c.lease(time.Minute)
-	if n := c.received(herPhone, []string{"OUT1"})["OUT1"]; n != 1 {
-		t.Errorf("received %d times", n)
+	for id, n := range c.received(herPhone, []string{"OUT1", "OUT2"}) {
+		if n != 1 {
+			t.Errorf("%s was received %d times", id, n)
+		}
 	}
+}
+
+// leased is a connector that owns its sessions for a minute, and not longer than it says.
+func leased(t *testing.T) *connector {
+	t.Helper()
+	c := newConnector(t, startSimulator(t))
+	c.watch, c.leases = quick, true
+	return c
 }
 
 // A login that began within the lease and would come after it is given up: a network that was cut off may take that long.
 func TestALoginThatTakesLongerThanTheLeaseIsGivenUp(t *testing.T) {
-	c := newConnector(t, startSimulator(t))
-	c.watch = quick
+	c := leased(t)
 	p := startProxy(t)
 	c.proxy = "http://user:secret@" + p.Addr().String()
 	c.begin()
