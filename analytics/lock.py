@@ -67,9 +67,9 @@ class Lock:
         )
         while True:
             held = self.holder()
-            if held is not None and held.column == self._column:
-                return  # the server did as it was told and died before it said so
-            if held is None or held.is_stale(self._now_ms(), self._kind.stale_ms):
+            # It may be its own: of a server that did as it was told and died before it said so.
+            own = held is not None and held.column == self._column
+            if held is None or own or held.is_stale(self._now_ms(), self._kind.stale_ms):
                 if self._alter(_FREE if held is None else held.column, self._column):
                     return
             elif not wait(held):

@@ -1,9 +1,8 @@
 """What a rebuild does to each rollup. Pure.
 
 After a period was asked for, every rollup's rows of it are replaced by what the raw table says; those of a day or month that
-began before the raw table does are added to, if they merge. After a replay only those are
-replaced in which a copy counts again, hour by hour; to the others rows are added: they merge, and nothing that the raw table
-has lost is taken from them.
+began before the raw table does are added to, if they merge. After a replay only those are replaced in which a copy counts
+again, hour by hour; to the others rows are added: they merge, and nothing that the raw table has lost is taken from them.
 
 The raw table is the truth only as far as its retention goes back: an hour before that is not replaced unless it is wanted.
 """
