@@ -1,7 +1,7 @@
 """`python -m connectors`: one connector process; with `--leave` its slot is given up for good.
 
 Its start is somebody's fail-over, so it is short: what only draws on terminals stays out, and nothing is collected while
-modules are read. Together a fourth of the time.
+modules are read. Together two fifths of the time.
 """
 
 import gc

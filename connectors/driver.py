@@ -91,7 +91,7 @@ class Driver(Protocol):
     def open(self, start: SessionStart) -> None: ...
 
     def lease(self, until: float) -> None:
-        """No session may log in after that (monotonic seconds), because it may be another process's by then."""
+        """Nothing new may leave after that (monotonic seconds), a login included: sessions may be another process's by then."""
 
     def close(self, session: int, reason: str) -> None:
         """Close the socket at once; answered by Closed. Entries delivered before stay valid."""
